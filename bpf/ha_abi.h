@@ -46,19 +46,21 @@ struct ha_binding_key {
 };
 
 enum ha_binding_flag {
-	/* The L bit: fe80::/64 with the home address's interface identifier is defended too (RFC 6275 section 10.4.1). */
+	/* The L bit: fe80::/64 with the home address's interface identifier is defended too (RFC 6275 section 10.4.1).
+	 */
 	HA_BINDING_LINK_LOCAL = 1,
 };
 
 /* All that the data path needs of one binding. */
 struct ha_binding {
 	/*
-	 * The key again, and first: a preallocated hash hands a removed element to the next insertion at once, under the
-	 * eyes of a reader. Who reads this value checks the home address last; see binding.h.
+	 * The key again, and first: a preallocated hash hands a removed element to the next insertion at once, under
+	 * the eyes of a reader. Who reads this value checks the home address last; see binding.h.
 	 */
 	struct in6_addr home_address;
 	struct in6_addr care_of_address;
-	/* The address that the mobile node registered with: source of the tunnel to it, destination of the one from it. */
+	/* The address that the mobile node registered with: source of the tunnel to it, destination of the one from it.
+	 */
 	struct in6_addr home_agent_address;
 	/* CLOCK_MONOTONIC; from this instant on there is no binding. */
 	__u64 expires_ns;
@@ -70,7 +72,8 @@ struct ha_binding {
 	__u16 flags;
 };
 
-/* adjacencies: hash, so that a slot is replaced whole under its readers. Key: __u32 slot. Absent: not known, ask the FIB. */
+/* adjacencies: hash, so that a slot is replaced whole under its readers. Key: __u32 slot. Absent: not known, ask the
+ * FIB. */
 struct ha_adjacency {
 	__u32 interface_index;
 	/* The largest IPv6 packet, in octets, that the interface sends. */
@@ -99,9 +102,9 @@ struct ha_home_link {
 /* ports: devmap hash. Key and value: __u32 index of an interface that may be sent to. */
 
 /*
- * counters: per-CPU array of struct ha_counter, by enum ha_reason. Each packet is counted once, so that their sum is the
- * packets seen. Names: HA_FORWARD_* left by XDP, HA_STEER_* went to the control plane, HA_PASS_* went to the kernel,
- * HA_DROP_* went nowhere.
+ * counters: per-CPU array of struct ha_counter, by enum ha_reason. Each packet is counted once, so that their sum is
+ * the packets seen. Names: HA_FORWARD_* left by XDP, HA_STEER_* went to the control plane, HA_PASS_* went to the
+ * kernel, HA_DROP_* went nowhere.
  */
 struct ha_counter {
 	__u64 packets;
@@ -138,7 +141,8 @@ enum ha_reason {
 	HA_DROP_TUNNEL_BINDING_EXPIRED,
 	HA_DROP_TUNNEL_INNER_MALFORMED,
 	HA_DROP_TUNNEL_INNER_SCOPE,
-	HA_DROP_TUNNEL_INNER_HOP_LIMIT,
+	/* Congestion marked on the way, within a transport that cannot be told (RFC 6040 section 4.2). */
+	HA_DROP_TUNNEL_CONGESTION,
 	HA_DROP_SCOPE,
 	HA_DROP_NO_TAP,
 	HA_DROP_NO_PORT,
