@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Mobile IPv6 protocol as pure Python: bytes and a time go in, decisions come out."""
+"""Mobile IPv6 as pure computation: bytes and a time go in, decisions come out.
+
+Nothing here opens a socket, reads a clock, draws a random number or touches a file; `ha_fastpath` does all that.
+"""
