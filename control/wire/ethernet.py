@@ -27,6 +27,9 @@ class EtherType(IntEnum):
     """IEEE 802.1ad service tag."""
 
 
+_TAGS = frozenset((EtherType.VLAN, EtherType.SERVICE_VLAN))
+
+
 @dataclass(frozen=True, slots=True)
 class EthernetHeader:
     """
@@ -48,11 +51,11 @@ def pull_ethernet(frame: bytes) -> tuple[EthernetHeader, bytes]:
     if len(frame) < ETHERNET_HEADER_LENGTH:
         raise WireError(MalformedReason.TRUNCATED, f"Ethernet header needs 14 octets of {len(frame)}")
     destination, source, ether_type = _HEADER.unpack_from(frame)
-    if ether_type not in (EtherType.VLAN, EtherType.SERVICE_VLAN):
+    if ether_type not in _TAGS:
         return EthernetHeader(destination, source, ether_type), frame[ETHERNET_HEADER_LENGTH:]
     offset = ETHERNET_HEADER_LENGTH
     tags: list[int] = []
-    while ether_type in (EtherType.VLAN, EtherType.SERVICE_VLAN):
+    while ether_type in _TAGS:
         if len(tags) == MAXIMUM_VLAN_TAGS:
             raise WireError(MalformedReason.VLAN_TAGS, f"more than {MAXIMUM_VLAN_TAGS} VLAN tags")
         if len(frame) < offset + VLAN_TAG_LENGTH:

@@ -6,7 +6,8 @@
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
     |  Message Body ...
 
-Neighbor Discovery is in `neighbor`. Whether an error may be sent at all (RFC 4443 section 2.4) and how often is policy.
+Neighbor Discovery is in `neighbor`, home agent and prefix discovery in `discovery`. Whether an
+error may be sent at all (RFC 4443 section 2.4) and how often is policy.
 """
 
 from __future__ import annotations
@@ -19,6 +20,17 @@ from struct import Struct
 from typing import ClassVar
 
 from control.wire.checksum import pseudo_header_checksum
+from control.wire.discovery import (
+    DiscoveryMessage,
+    HomeAgentAddressDiscoveryReply,
+    HomeAgentAddressDiscoveryRequest,
+    MobilePrefixAdvertisement,
+    MobilePrefixSolicitation,
+    pull_home_agent_address_discovery_reply,
+    pull_home_agent_address_discovery_request,
+    pull_mobile_prefix_advertisement,
+    pull_mobile_prefix_solicitation,
+)
 from control.wire.errors import MalformedReason, WireError
 from control.wire.ipv6 import IPV6_HEADER_LENGTH, MINIMUM_MTU, NextHeader
 from control.wire.neighbor import (
@@ -108,7 +120,7 @@ class UnknownIcmpv6Message:
     """All after the checksum."""
 
 
-Icmpv6Message = NeighborMessage | ParameterProblem | UnknownIcmpv6Message
+Icmpv6Message = NeighborMessage | DiscoveryMessage | ParameterProblem | UnknownIcmpv6Message
 
 
 def _pull_parameter_problem(data: bytes) -> ParameterProblem:
@@ -121,6 +133,10 @@ _PULL_MESSAGE: dict[int, tuple[int, bool, Callable[[bytes], Icmpv6Message]]] = {
     RouterAdvertisement.type: (16, True, pull_router_advertisement),
     NeighborSolicitation.type: (24, True, pull_neighbor_solicitation),
     NeighborAdvertisement.type: (24, True, pull_neighbor_advertisement),
+    HomeAgentAddressDiscoveryRequest.type: (8, True, pull_home_agent_address_discovery_request),
+    HomeAgentAddressDiscoveryReply.type: (8, True, pull_home_agent_address_discovery_reply),
+    MobilePrefixSolicitation.type: (8, True, pull_mobile_prefix_solicitation),
+    MobilePrefixAdvertisement.type: (8, True, pull_mobile_prefix_advertisement),
 }
 """By type: the least length in octets, whether the code must be 0, and the function."""
 

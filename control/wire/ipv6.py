@@ -46,17 +46,16 @@ class NextHeader(IntEnum):
 
 
 def is_unicast_routable(address: IPv6Address) -> bool:
-    """Return whether an address may be a home or care-of address: unicast and of more than link scope.
+    """Return whether an address may be a home or care-of address: unicast, and of more than link scope.
 
-    Unique local addresses count as routable (RFC 6275 section 4.6).
+    Unique local addresses count as routable (RFC 6275 section 4.6). `ipaddress` would ask six networks for this.
     """
-    return not (
-        address.is_multicast
-        or address.is_unspecified
-        or address.is_loopback
-        or address.is_link_local
-        or address.ipv4_mapped is not None
-    )
+    bits = int(address)
+    is_multicast = bits >> 120 == 0xFF
+    is_link_local = bits >> 118 == 0x3FA
+    # ::/96 has the unspecified address, loopback and the abandoned IPv4-compatible ones, ::ffff:0:0/96 those mapped.
+    is_special = bits >> 32 in (0, 0xFFFF)
+    return not (is_multicast or is_link_local or is_special)
 
 
 # ---- options ----
@@ -422,7 +421,6 @@ def _pull_destination_options(data: bytes, begin: int, end: int) -> DestinationO
                 raise WireError(
                     MalformedReason.OPTION_LENGTH,
                     f"Home Address option at {offset} has {len(option_data)} octets instead of 16",
-                    pointer=offset + 1,
                 )
             options.append(HomeAddressOption(IPv6Address(option_data)))
         elif option_type == PAD_N:
