@@ -190,6 +190,7 @@ class MapInformation:
     key_size: int
     value_size: int
     max_entries: int
+    flags: int
     btf_id: int
     btf_key_type_id: int
     btf_value_type_id: int
@@ -241,6 +242,8 @@ _PROTOTYPES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map__max_entries": (_U32, (_PTR,)),
     "bpf_map__set_max_entries": (_INT, (_PTR, _U32)),
     "bpf_map__is_internal": (ctypes.c_bool, (_PTR,)),
+    "bpf_map__map_flags": (_U32, (_PTR,)),
+    "bpf_map__reuse_fd": (_INT, (_PTR, _FD)),
     "bpf_map__set_pin_path": (_INT, (_PTR, _STR)),
     "bpf_map__initial_value": (_PTR, (_PTR, ctypes.POINTER(_SIZE))),
     "bpf_program__name": (_STR, (_PTR,)),
@@ -374,6 +377,7 @@ def map_information(fd: int) -> MapInformation:
         key_size=info.key_size,
         value_size=info.value_size,
         max_entries=info.max_entries,
+        flags=info.map_flags,
         btf_id=info.btf_id,
         btf_key_type_id=info.btf_key_type_id,
         btf_value_type_id=info.btf_value_type_id,

@@ -24,6 +24,8 @@ RODATA = ".rodata"
 CONFIGURATION_PIN = "configuration"
 
 _BTF_FREE_TYPES = frozenset({abi.MapType.DEVMAP_HASH, abi.MapType.PROGRAM_ARRAY})
+# Set by the kernel itself on devmaps.
+_BPF_F_RDONLY_PROG = 1 << 7
 _LOG_LINES_SHOWN = 40
 _INSTALLED = Path("/usr/lib/ha-fastpath")
 _BUILT = Path(__file__).resolve().parents[2] / "build" / "bpf"
@@ -153,9 +155,12 @@ class BpfObject:
         if pin_directory is not None:
             _check_pinned_version(pin_directory)
         for name, pointer in maps.items():
+            if pin_directory is not None and name not in abi.MAPS:
+                raise LoaderError(f"{self.path} has a map `{name}` that abi.py does not know; add it to `abi.MAPS`")
             pin = None if pin_directory is None else pin_directory / name
             if pin is not None and pin.exists():
-                _check_pinned_map(name, pointer, pin)
+                _take_over_map(name, pointer, pin)
+                pin = None
             # Without a directory nothing is pinned, whatever the object asks for by LIBBPF_PIN_BY_NAME.
             check(library().bpf_map__set_pin_path(pointer, None if pin is None else os.fsencode(pin)), f"pin {name}")
         for name, pointer in self._programs():
@@ -235,27 +240,37 @@ def _foreign(name: str, pin: Path, what: str, found: object, wanted: object) -> 
     )
 
 
-def _check_pinned_map(name: str, pointer: int, pin: Path) -> None:
-    """Compare what is pinned with what would be made: sizes by the kernel's word, members by BTF."""
+def _take_over_map(name: str, pointer: int, pin: Path) -> None:
+    """Have the object use the map that is pinned, instead of a new one, if it is what the object would make.
+
+    libbpf has the same by bpf_map__set_pin_path, but its 1.1 refuses every devmap: the kernel adds a flag to those.
+    """
     fd = libbpf.open_pin(pin)
     try:
         try:
             found = libbpf.map_information(fd)
         except OSError as error:
             raise LoaderError(f"what is pinned at {pin} is not a map ({error}); remove it and start again") from error
+        _compare_map(name, pointer, pin, found)
+        check(library().bpf_map__reuse_fd(pointer, fd), f"reuse {pin}")
     finally:
         os.close(fd)
+
+
+def _compare_map(name: str, pointer: int, pin: Path, found: libbpf.MapInformation) -> None:
+    """Sizes by the kernel's word, members by BTF. Raises LoaderError."""
     for what, is_found, is_wanted in (
         ("type", found.type, library().bpf_map__type(pointer)),
         ("key size", found.key_size, library().bpf_map__key_size(pointer)),
         ("value size", found.value_size, library().bpf_map__value_size(pointer)),
         ("max_entries", found.max_entries, library().bpf_map__max_entries(pointer)),
+        ("flags", found.flags & ~_BPF_F_RDONLY_PROG, library().bpf_map__map_flags(pointer) & ~_BPF_F_RDONLY_PROG),
     ):
         if is_found != is_wanted:
             raise _foreign(name, pin, what, is_found, is_wanted)
-    layout = abi.MAPS.get(name)
+    layout = abi.MAPS[name]
     # libbpf gives the kernel no BTF for these kinds.
-    if layout is None or layout.type in _BTF_FREE_TYPES:
+    if layout.type in _BTF_FREE_TYPES:
         return
     if found.btf_id == 0:
         raise _foreign(name, pin, "BTF", "none", "that of ha_abi.h")
