@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
 
 from control.binding.home_link import HomeLink
+from control.wire.mobility_options import LIFETIME_UNIT_S
 
-MAXIMUM_LIFETIME_S = 0xFFFF * 4
+MAXIMUM_LIFETIME_S = 0xFFFF * LIFETIME_UNIT_S
 """The longest lifetime that a Binding Acknowledgement can carry."""
 
 
@@ -32,8 +33,10 @@ class HomeAgentConfiguration:
     "Binding Errors and ICMPv6 errors sent at most, together, on average and at once."
 
     def __post_init__(self) -> None:
-        if not 4 <= self.maximum_lifetime_s <= MAXIMUM_LIFETIME_S:
-            raise ValueError(f"maximum_lifetime_s {self.maximum_lifetime_s} is not within 4..{MAXIMUM_LIFETIME_S}")
+        if not LIFETIME_UNIT_S <= self.maximum_lifetime_s <= MAXIMUM_LIFETIME_S:
+            raise ValueError(
+                f"maximum_lifetime_s {self.maximum_lifetime_s} is not within {LIFETIME_UNIT_S}..{MAXIMUM_LIFETIME_S}"
+            )
         if not 1 <= self.announcements <= 3:
             raise ValueError(f"announcements {self.announcements} is not within 1..3 (MAX_NEIGHBOR_ADVERTISEMENT)")
         for name in ("maximum_bindings", "maximum_detections", "dad_transmits", "errors_per_s"):

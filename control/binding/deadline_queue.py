@@ -8,7 +8,7 @@ every refreshed binding's is, costs nothing here until the earlier instant has c
 import heapq
 from collections.abc import Callable, Iterator
 
-_SPARE_ITEMS = 1024
+SPARE_ITEMS = 1024
 """Outdated items that are always tolerated before the heap is built again."""
 
 
@@ -18,7 +18,7 @@ class DeadlineQueue:
     def __init__(self, deadline_of: Callable[[int], int | None]) -> None:
         self._deadline_of = deadline_of
         self._heap: list[tuple[int, int]] = []
-        self._live = 0
+        self._rebuild_at = SPARE_ITEMS
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -27,6 +27,8 @@ class DeadlineQueue:
         """The owner has set the deadline of `key`, which was `previous_ns` before, or None."""
         if previous_ns is None or deadline_ns < previous_ns:
             heapq.heappush(self._heap, (deadline_ns, key))
+            if len(self._heap) > self._rebuild_at:
+                self._rebuild()
 
     def next_deadline(self) -> int | None:
         """The earliest deadline that the owner still holds."""
@@ -46,3 +48,10 @@ class DeadlineQueue:
         """Keys whose deadline is `now` or past, each leaving the queue; the owner may change deadlines meanwhile."""
         while (deadline_ns := self.next_deadline()) is not None and deadline_ns <= now:
             yield heapq.heappop(self._heap)[1]
+
+    def _rebuild(self) -> None:
+        """Drop what is outdated, so that a binding registered and removed a million times takes one place."""
+        deadlines = {key: self._deadline_of(key) for _, key in self._heap}
+        self._heap = [(deadline_ns, key) for key, deadline_ns in deadlines.items() if deadline_ns is not None]
+        heapq.heapify(self._heap)
+        self._rebuild_at = 2 * len(self._heap) + SPARE_ITEMS

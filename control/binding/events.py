@@ -14,17 +14,16 @@ from control.binding.cache import BindingCacheEntry
 class SignallingReason(StrEnum):
     """Why the processing of a frame ended where it did; each value is a counter's name."""
 
-    # Accepted.
+    # What became of bindings.
     REGISTERED = "registered"
     REFRESHED = "refreshed"
     MOVED = "moved"
     DEREGISTERED = "deregistered"
-    # Taken in, and nothing else to be done.
+    EXPIRED = "expired"
+    # Taken in; the answer comes later, or is on its way.
     DETECTION_STARTED = "detection_started"
     DETECTION_UNDERWAY = "detection_underway"
     WRITE_UNDERWAY = "write_underway"
-    DETECTION_CONFLICT = "detection_conflict"
-    NEIGHBOR_DISCOVERY_IGNORED = "neighbor_discovery_ignored"
     # Refused, by the status of the acknowledgement.
     REFUSED_UNSPECIFIED = "refused_unspecified"
     REFUSED_PROHIBITED = "refused_prohibited"
@@ -35,28 +34,46 @@ class SignallingReason(StrEnum):
     REFUSED_SEQUENCE = "refused_sequence"
     REFUSED_TYPE_CHANGE = "refused_type_change"
     REFUSED_CARE_OF_ADDRESS = "refused_care_of_address"
+    # Neighbor Discovery for an address under duplicate address detection.
+    DETECTION_CONFLICT = "detection_conflict"
+    NEIGHBOR_DISCOVERY_IGNORED = "neighbor_discovery_ignored"
     # Dropped: not ours, or not protected as it must be.
     NOT_IPV6 = "not_ipv6"
-    NOT_FOR_US = "not_for_us"
     OWN_FRAME = "own_frame"
+    NOT_FOR_US = "not_for_us"
+    NOT_SIGNALLING = "not_signalling"
+    FRAGMENT = "fragment"
     UNPROTECTED = "unprotected"
     UNKNOWN_SPI = "unknown_spi"
-    ESP_TRUNCATED = "esp_truncated"
-    ESP_REPLAYED = "esp_replayed"
-    ESP_INTEGRITY = "esp_integrity"
-    ESP_PADDING = "esp_padding"
     WRONG_HOME_ADDRESS = "wrong_home_address"
     NOT_MOBILITY_HEADER = "not_mobility_header"
     NO_ACKNOWLEDGEMENT_ASSOCIATION = "no_acknowledgement_association"
-    SEQUENCE_NUMBERS_EXHAUSTED = "sequence_numbers_exhausted"
-    # Dropped: malformed.
-    TRUNCATED = "truncated"
+    # Dropped by ESP: the reasons of control.ipsec.esp, with "esp_" before them.
+    ESP_TRUNCATED = "esp_truncated"
+    ESP_MISALIGNED = "esp_misaligned"
+    ESP_REPLAYED = "esp_replayed"
+    ESP_INTEGRITY = "esp_integrity"
+    ESP_PADDING = "esp_padding"
+    ESP_EXHAUSTED = "esp_exhausted"
+    # Dropped as malformed: the reasons of control.wire.errors.
     CHECKSUM = "checksum"
-    PAYLOAD_PROTO = "payload_proto"
+    DUPLICATE_HOME_ADDRESS_OPTION = "duplicate_home_address_option"
+    DUPLICATE_ROUTING_HEADER = "duplicate_routing_header"
+    HEADER_CHAIN = "header_chain"
     HEADER_LENGTH = "header_length"
-    MALFORMED_HEADER = "malformed_header"
-    MALFORMED_OPTION = "malformed_option"
-    MALFORMED_NEIGHBOR_DISCOVERY = "malformed_neighbor_discovery"
+    HEADER_ORDER = "header_order"
+    ICMPV6_CODE = "icmpv6_code"
+    IP_VERSION = "ip_version"
+    NEIGHBOR_DISCOVERY = "neighbor_discovery"
+    NEIGHBOR_HOP_LIMIT = "neighbor_hop_limit"
+    OPTION_ALIGNMENT = "option_alignment"
+    OPTION_LENGTH = "option_length"
+    OPTION_ORDER = "option_order"
+    PAYLOAD_PROTO = "payload_proto"
+    ROUTING_HEADER = "routing_header"
+    TRUNCATED = "truncated"
+    UNRECOGNIZED_OPTION = "unrecognized_option"
+    VLAN_TAGS = "vlan_tags"
     # Dropped: well formed, and nothing that is served here.
     UNKNOWN_MOBILITY_TYPE = "unknown_mobility_type"
     MOBILITY_MESSAGE_NOT_SERVED = "mobility_message_not_served"
@@ -67,7 +84,9 @@ class SignallingReason(StrEnum):
     HOME_ADDRESS_NOT_ROUTABLE = "home_address_not_routable"
     CARE_OF_ADDRESS_NOT_ROUTABLE = "care_of_address_not_routable"
     CARE_OF_ADDRESS_LOOPS = "care_of_address_loops"
-    # Errors that were not sent, since too many were.
+    # Errors sent, and not sent since too many were.
+    BINDING_ERROR_SENT = "binding_error_sent"
+    PARAMETER_PROBLEM_SENT = "parameter_problem_sent"
     ERROR_RATE_LIMITED = "error_rate_limited"
 
 

@@ -40,6 +40,8 @@ class HomeLink:
             raise ValueError(f"home prefix {self.prefix} has {self.prefix.prefixlen} bits; it must have 64")
         if self.home_agent_address not in self.prefix:
             raise ValueError(f"home agent address {self.home_agent_address} is not within {self.prefix}")
+        if self.dad_retransmit_timer_ms < 1:
+            raise ValueError(f"dad_retransmit_timer_ms {self.dad_retransmit_timer_ms} is less than 1")
 
     @property
     def is_virtual(self) -> bool:
