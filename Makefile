@@ -15,7 +15,7 @@ CLANG := clang-19
 PACKAGES := bpftool clang-19 clang-format-19 ethtool iproute2 libbpf-dev libbpf1 linux-libc-dev llvm-19 procps \
 	python3 python3-bpfcc python3-venv radvd tcpdump tshark util-linux
 
-OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
+OBJECTS := $(patsubst %.bpf.c,build/bpf/%.bpf.o,$(notdir $(wildcard bpf/*.bpf.c bench/*.bpf.c)))
 # Where the architecture's own asm/ headers lie on Debian.
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
 
@@ -40,13 +40,13 @@ lint: ready ## Format, types, imports and style: ruff, mypy --strict, import-lin
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(VENV)/bin/lint-imports >build/lint-imports.log || { cat build/lint-imports.log; exit 1; }
-	@clang-format-19 --dry-run --Werror bpf/*.[ch]
+	@clang-format-19 --dry-run --Werror bpf/*.[ch] bench/*.c
 
 .PHONY: format
 format: ready ## Put every file into the project's format
 	@$(VENV)/bin/ruff check --quiet --fix . || true
 	@$(VENV)/bin/ruff format --quiet .
-	@clang-format-19 -i bpf/*.[ch]
+	@clang-format-19 -i bpf/*.[ch] bench/*.c
 
 .PHONY: bench
 bench: ready ## Nanoseconds a packet of each path through XDP, beside a bare XDP_TX in the same run
@@ -92,6 +92,7 @@ $(VENV)/ready.stamp: pyproject.toml build/packages.stamp
 	@ln -sfn /usr/lib/python3/dist-packages/bcc "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/bcc"
 	@touch $@
 
-build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) build/packages.stamp
+vpath %.bpf.c bpf bench
+build/bpf/%.bpf.o: %.bpf.c $(wildcard bpf/*.h) build/packages.stamp
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
