@@ -34,8 +34,9 @@ class ReplayWindow:
         self.size = size
         self.highest = highest
         """The highest sequence number committed; 0: none yet."""
-        self._seen = (1 << size) - 1 if seen is None else seen & ((1 << size) - 1)
-        # Bit n stands for sequence number highest - n.
+        # Bit n stands for sequence number highest - n. Nothing lies before 0, so a new window needs no bit.
+        every = (1 << size) - 1 if highest else 0
+        self._seen = every if seen is None else seen & every
 
     def check(self, sequence: int) -> bool:
         """Whether a packet of this sequence number may still be taken; changes nothing."""
