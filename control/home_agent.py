@@ -30,6 +30,7 @@ from control.binding.registration import RegistrationMachine, Trace
 from control.binding.request import Acknowledgement, BindingRequest, ReplyPath
 from control.ipsec.association import AssociationLookup, Purpose, SecurityAssociation
 from control.ipsec.esp import EspError, open_esp, pull_spi, seal_esp
+from control.ipsec.policy import PolicyError, check_message, check_next_header
 from control.wire.errors import WireError
 from control.wire.ethernet import EthernetHeader, EtherType, pull_ethernet, push_ethernet
 from control.wire.icmpv6 import Icmpv6Type, ParameterProblem, pull_icmpv6, push_icmpv6
@@ -137,6 +138,8 @@ class HomeAgent:
             reason = SignallingReason(error.reason.value)
         except EspError as error:
             reason = SignallingReason(f"esp_{error.reason.value}")
+        except PolicyError as error:
+            reason = SignallingReason(error.reason.value)
         if reason is not None:
             self._outbox.drop(reason, interface)
 
@@ -181,15 +184,11 @@ class HomeAgent:
         if association is None:
             return SignallingReason.UNKNOWN_SPI
         next_header, payload = open_esp(association, packet.payload)
-        # RFC 6275 section 5.1: one mobile node's association must not speak for another's home address.
+        check_next_header(next_header)
         home_address = packet.effective_source
-        if home_address != association.home_address:
-            return SignallingReason.WRONG_HOME_ADDRESS
-        if next_header != NextHeader.MOBILITY:
-            return SignallingReason.NOT_MOBILITY_HEADER
         message = _pull_mobility_header(payload, home_address, packet.destination, None)
-        if isinstance(message, UnknownMobilityMessage):
-            return self._refuse_mobility_type(packet, path, now)
+        # RFC 6275 section 5.1: one mobile node's association must not speak for another's home address.
+        check_message(association, home_address, message.type)
         if not isinstance(message, BindingUpdate):
             return SignallingReason.MOBILITY_MESSAGE_NOT_SERVED
         return self._receive_binding_update(message, association, path, now)
@@ -230,8 +229,7 @@ class HomeAgent:
         )
         if isinstance(message, UnknownMobilityMessage):
             return self._refuse_mobility_type(packet, path, now)
-        if isinstance(message, BindingUpdate):
-            return SignallingReason.UNPROTECTED
+        check_message(None, packet.effective_source, message.type)
         # A Binding Error is never answered, nor a test init with a Home Address option (RFC 6275 sections 9.3, 9.4).
         return SignallingReason.MOBILITY_MESSAGE_NOT_SERVED
 

@@ -42,6 +42,8 @@ class BindingCache:
     def __init__(self) -> None:
         self._entries: dict[int, BindingCacheEntry] = {}
         self._expiry = DeadlineQueue(self._expires_ns)
+        # Expired, told to the caller, and kept by it: no longer in the queue.
+        self._overdue: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -61,19 +63,26 @@ class BindingCache:
         key = int(entry.home_address)
         previous = self._entries.get(key)
         self._entries[key] = entry
-        self._expiry.scheduled(key, entry.expires_ns, previous.expires_ns if previous is not None else None)
+        if previous is None or key in self._overdue:
+            self._overdue.discard(key)
+            self._expiry.scheduled(key, entry.expires_ns, None)
+        else:
+            self._expiry.scheduled(key, entry.expires_ns, previous.expires_ns)
 
     def remove(self, home_address: IPv6Address) -> BindingCacheEntry:
         """Take out the binding of `home_address`, which must be there."""
-        return self._entries.pop(int(home_address))
+        key = int(home_address)
+        self._overdue.discard(key)
+        return self._entries.pop(key)
 
     def next_expiry_ns(self) -> int | None:
         """The instant at which the first binding expires."""
         return self._expiry.next_deadline()
 
     def expired(self, now: int) -> Iterator[IPv6Address]:
-        """Home addresses whose bindings have expired, each once; the caller removes them, or puts newer ones."""
+        """Home addresses whose bindings have expired, each told once; the caller removes them, or puts newer ones."""
         for key in self._expiry.pop_due(now):
+            self._overdue.add(key)
             yield self._entries[key].home_address
 
     def _expires_ns(self, key: int) -> int | None:

@@ -37,17 +37,19 @@ class SignallingReason(StrEnum):
     # Neighbor Discovery for an address under duplicate address detection.
     DETECTION_CONFLICT = "detection_conflict"
     NEIGHBOR_DISCOVERY_IGNORED = "neighbor_discovery_ignored"
-    # Dropped: not ours, or not protected as it must be.
+    # Dropped: not ours, or no association for it.
     NOT_IPV6 = "not_ipv6"
     OWN_FRAME = "own_frame"
     NOT_FOR_US = "not_for_us"
     NOT_SIGNALLING = "not_signalling"
     FRAGMENT = "fragment"
-    UNPROTECTED = "unprotected"
     UNKNOWN_SPI = "unknown_spi"
-    WRONG_HOME_ADDRESS = "wrong_home_address"
-    NOT_MOBILITY_HEADER = "not_mobility_header"
     NO_ACKNOWLEDGEMENT_ASSOCIATION = "no_acknowledgement_association"
+    # Dropped by policy: the reasons of control.ipsec.policy.
+    UNPROTECTED = "unprotected"
+    WRONG_HOME_ADDRESS = "wrong_home_address"
+    WRONG_PROTOCOL = "wrong_protocol"
+    WRONG_PURPOSE = "wrong_purpose"
     # Dropped by ESP: the reasons of control.ipsec.esp, with "esp_" before them.
     ESP_TRUNCATED = "esp_truncated"
     ESP_MISALIGNED = "esp_misaligned"
