@@ -84,8 +84,9 @@ class HostReason(IntEnum):
     PASSED_OUT = 6
     DROP_TUNNEL_SOURCE = 7
     DROP_TUNNEL_INNER = 8
-    DROP_NO_TAP = 9
-    DROP_ADJUST_FAILED = 10
+    DROP_CONGESTION = 9
+    DROP_NO_TAP = 10
+    DROP_ADJUST_FAILED = 11
 
 
 # Network order, as on the wire: `IPv6Address.packed` goes in as it is.
