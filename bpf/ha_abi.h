@@ -182,6 +182,8 @@ enum ha_host_reason {
 	HA_HOST_PASSED_OUT,
 	HA_HOST_DROP_TUNNEL_SOURCE,
 	HA_HOST_DROP_TUNNEL_INNER,
+	/* Congestion marked on the way, within a transport that cannot be told (RFC 6040 section 4.2). */
+	HA_HOST_DROP_CONGESTION,
 	HA_HOST_DROP_NO_TAP,
 	HA_HOST_DROP_ADJUST_FAILED,
 	HA_HOST_REASON_COUNT,
