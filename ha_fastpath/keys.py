@@ -23,6 +23,7 @@ from typing import Final, NoReturn
 from control.ipsec.association import Purpose, Role, SecurityAssociation, SecurityAssociationDatabase
 from control.ipsec.errors import SecurityParameterError
 from control.ipsec.transform import EncryptionAlgorithm, SecretKey, encryption_algorithm, integrity_algorithm
+from control.wire.ipv6 import is_unicast_routable
 from ha_fastpath.config import ConfigurationError, Problem
 
 MODE: Final = 0o600
@@ -127,8 +128,9 @@ def _association(
     spi = table.security_parameters_index(spi_range)
     encryption_name = table.text("encryption")
     integrity_name = table.text("integrity")
-    without_key = encryption_name == EncryptionAlgorithm.NULL and "encryption_key" not in table.content
-    encryption_key = SecretKey() if without_key else table.secret("encryption_key")
+    # Whether a key is missing cannot be said where the algorithm's name is missing too.
+    needs_none = encryption_name in (EncryptionAlgorithm.NULL, None) and "encryption_key" not in table.content
+    encryption_key = SecretKey() if needs_none else table.secret("encryption_key")
     integrity_key = table.secret("integrity_key")
     anti_replay = table.content.get("anti_replay", False)
     if not isinstance(anti_replay, bool):
@@ -207,9 +209,9 @@ class _Table:
             except ValueError:
                 pass
             else:
-                if not (address.is_multicast or address.is_link_local or address.is_loopback or address.is_unspecified):
+                if is_unicast_routable(address) and address.scope_id is None:
                     return address
-                self.refuse("home_address", str(address), "write a global unicast address")
+                self.refuse("home_address", str(address), "write a global unicast address, without a zone (%...)")
                 return None
         self._refuse_absent_or_else("home_address", _shown(value), 'write an IPv6 address, like "2001:db8:1::100"')
         return None
