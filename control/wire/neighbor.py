@@ -501,28 +501,30 @@ def check_neighbor_discovery(packet: IPv6Packet, message: NeighborMessage) -> No
     """
     if packet.hop_limit != NEIGHBOR_DISCOVERY_HOP_LIMIT:
         raise WireError(MalformedReason.NEIGHBOR_HOP_LIMIT, f"hop limit {packet.hop_limit} instead of 255")
+    problem = _problem(packet, message)
+    if problem is not None:
+        raise WireError(MalformedReason.NEIGHBOR_DISCOVERY, problem)
+
+
+def _problem(packet: IPv6Packet, message: NeighborMessage) -> str | None:
+    """Return the rule about addresses, flags and options that is broken, if one is."""
     from_unspecified = packet.source == UNSPECIFIED_ADDRESS
-    match message:
-        case NeighborSolicitation(target=target):
-            if target.is_multicast:
-                raise _invalid(f"solicitation for multicast target {target}")
-            # A node that is still testing an address has none to be answered at.
-            if from_unspecified and packet.destination != solicited_node_multicast(target):
-                raise _invalid(f"solicitation from :: to {packet.destination}")
-            if from_unspecified and message.source_link_layer_address is not None:
-                raise _invalid("solicitation from :: with a link-layer address")
-        case NeighborAdvertisement(target=target):
-            if target.is_multicast:
-                raise _invalid(f"advertisement of multicast target {target}")
-            if packet.destination.is_multicast and message.solicited:
-                raise _invalid("solicited advertisement to a multicast address")
-        case RouterAdvertisement():
-            if not packet.source.is_link_local:
-                raise _invalid(f"router advertisement from {packet.source}")
-        case RouterSolicitation():
-            if from_unspecified and _source_link_layer_address(message.options) is not None:
-                raise _invalid("router solicitation from :: with a link-layer address")
-
-
-def _invalid(detail: str) -> WireError:
-    return WireError(MalformedReason.NEIGHBOR_DISCOVERY, detail)
+    if isinstance(message, NeighborSolicitation):
+        if message.target.is_multicast:
+            return f"solicitation for multicast target {message.target}"
+        # A node that is still testing an address has none to be answered at.
+        if from_unspecified and packet.destination != solicited_node_multicast(message.target):
+            return f"solicitation from :: to {packet.destination}"
+        if from_unspecified and message.source_link_layer_address is not None:
+            return "solicitation from :: with a link-layer address"
+    elif isinstance(message, NeighborAdvertisement):
+        if message.target.is_multicast:
+            return f"advertisement of multicast target {message.target}"
+        if packet.destination.is_multicast and message.solicited:
+            return "solicited advertisement to a multicast address"
+    elif isinstance(message, RouterAdvertisement):
+        if not packet.source.is_link_local:
+            return f"router advertisement from {packet.source}"
+    elif from_unspecified and _source_link_layer_address(message.options) is not None:
+        return "router solicitation from :: with a link-layer address"
+    return None
