@@ -44,6 +44,7 @@ def test_agrees_with_a_model_that_remembers_everything(sequences: list[int], siz
             window.commit(sequence)
             model.received.add(sequence)
         assert window.highest == max(model.received, default=0)
+        assert window.state[1] < 1 << size, "the window holds more than its size"
 
 
 @given(arrivals)
