@@ -112,7 +112,15 @@ class AgentLoop(Generic[EffectT, EventT]):
         def receive(frame: bytes) -> None:
             self.receive_frame(frame, source.interface)
 
-        self._loop.add_reader(source.fileno(), lambda: source.drain(receive))
+        def read() -> None:
+            try:
+                source.drain(receive)
+            except OSError as error:
+                # Somebody has removed the TAP; the network's events tell whoever can make it again.
+                _LOG.error("signalling of %s cannot be read: %s", source.interface, error.strerror)
+                self.remove_source(source)
+
+        self._loop.add_reader(source.fileno(), read)
 
     def remove_source(self, source: FrameSource) -> None:
         self._loop.remove_reader(source.fileno())
