@@ -26,7 +26,7 @@ from control.binding.effects import (
 from control.binding.events import DadConflict, Event, SignallingReason
 from control.binding.outbox import Outbox
 from control.binding.rate_limit import RateLimit
-from control.binding.registration import RegistrationMachine, Trace
+from control.binding.registration import RegistrationMachine, RegistrationState, Trace
 from control.binding.request import Acknowledgement, BindingRequest, ReplyPath
 from control.ipsec.association import AssociationLookup, Purpose, SecurityAssociation
 from control.ipsec.esp import EspError, open_esp, pull_spi, seal_esp
@@ -96,6 +96,10 @@ class HomeAgent:
     def counters(self) -> Counter[SignallingReason]:
         """How often what came of a frame, a registration or a binding."""
         return self._outbox.counters
+
+    def state(self, home_address: IPv6Address) -> RegistrationState:
+        """Where `home_address` stands."""
+        return self._machine.state(home_address)
 
     def take_effects(self) -> list[Effect]:
         """What the service has to do, in this order."""
