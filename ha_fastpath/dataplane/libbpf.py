@@ -8,6 +8,7 @@ wanted, and what is pinned where, is loader.py's.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ TEST_RUN_FRAME_MAXIMUM = 65536
 
 _LOG_LINES_MAXIMUM = 20_000
 _LEVEL_DEBUG = 2
+_IF_NAMESIZE = 16
 _BPFFS_MAGIC = 0xCAFE4A11
 
 
@@ -278,6 +280,7 @@ _log: deque[str] = deque(maxlen=_LOG_LINES_MAXIMUM)
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.vasprintf.argtypes = (ctypes.POINTER(ctypes.c_void_p), ctypes.c_char_p, ctypes.c_void_p)
+    libc.if_indextoname.restype = ctypes.c_void_p
     libc.free.argtypes = (ctypes.c_void_p,)
     libc.free.restype = None
     return libc
@@ -371,6 +374,11 @@ def _information(fd: int, into: ctypes.Structure) -> None:
     check(library().bpf_obj_get_info_by_fd(fd, ctypes.byref(into), ctypes.byref(size)), "ask for BPF object info")
 
 
+def is_map(fd: int) -> bool:
+    """Whether a file descriptor is of a map: info is handed out for a program or a link just as well."""
+    return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:bpf-map"
+
+
 def map_information(fd: int) -> MapInformation:
     """What the kernel says of a map."""
     info = _MapInformation()
@@ -426,6 +434,12 @@ def update_link(link_fd: int, program_fd: int) -> None:
 def detach_link(link_fd: int) -> None:
     """Take a link off its interface, whoever else still holds it."""
     check(library().bpf_link_detach(link_fd), "detach the XDP link")
+
+
+def require_interface(interface_index: int) -> None:
+    """OSError (ENODEV) where there is no such interface; attaching says EINVAL to that, as to much else."""
+    if not _libc().if_indextoname(interface_index, ctypes.create_string_buffer(_IF_NAMESIZE)):
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
 
 def xdp_attach_mode(interface_index: int) -> AttachMode | None:

@@ -197,6 +197,12 @@ class BpfObject:
                 f"{self.path} was built from another ha_abi.h: `{CONFIGURATION}` has {variable.size} octets, wanted "
                 f"are {ctypes.sizeof(configuration)}; run `make build`"
             )
+        built_version = abi.HaConfiguration.from_address(start + variable.offset).abi_version
+        if built_version not in (0, abi.ABI_VERSION):
+            raise LoaderError(
+                f"{self.path} has ABI version {built_version}, wanted is {abi.ABI_VERSION}: it is of another "
+                f"version than this program; run `make build`"
+            )
         written = abi.HaConfiguration.from_buffer_copy(configuration)
         written.abi_version = abi.ABI_VERSION
         ctypes.memmove(start + variable.offset, ctypes.byref(written), variable.size)
@@ -247,11 +253,9 @@ def _take_over_map(name: str, pointer: int, pin: Path) -> None:
     """
     fd = libbpf.open_pin(pin)
     try:
-        try:
-            found = libbpf.map_information(fd)
-        except OSError as error:
-            raise LoaderError(f"what is pinned at {pin} is not a map ({error}); remove it and start again") from error
-        _compare_map(name, pointer, pin, found)
+        if not libbpf.is_map(fd):
+            raise LoaderError(f"what is pinned at {pin} is not a map; remove it and start again")
+        _compare_map(name, pointer, pin, libbpf.map_information(fd))
         check(library().bpf_map__reuse_fd(pointer, fd), f"reuse {pin}")
     finally:
         os.close(fd)
@@ -299,7 +303,7 @@ def _check_pinned_version(pin_directory: Path) -> None:
     if not pin.exists():
         return
     found = pinned_abi_version(pin_directory)
-    if found != abi.ABI_VERSION:
+    if found not in (None, abi.ABI_VERSION):
         raise _foreign(CONFIGURATION_PIN, pin, "ABI version", found, abi.ABI_VERSION)
 
 

@@ -92,6 +92,7 @@ class PinDirectory:
         """
         pin = self.path / _link_name(interface)
         try:
+            libbpf.require_interface(interface_index)
             if self._take_over(pin, program_fd, interface_index):
                 mode = libbpf.xdp_attach_mode(interface_index)
                 if mode is None:
@@ -152,7 +153,7 @@ class PinDirectory:
             mode = AttachMode.NATIVE
             fd = libbpf.create_xdp_link(program_fd, interface_index, mode)
         except OSError as error:
-            if error.errno in (errno.ENODEV, errno.EPERM):
+            if error.errno == errno.EPERM:
                 raise
             refusal = os.strerror(error.errno or 0)
             mode = AttachMode.GENERIC
