@@ -244,6 +244,11 @@ def test_refused_in_silence(data: bytes, reason: MalformedReason) -> None:
     assert str(error).startswith(f"{reason.value}: ")
 
 
+def test_no_header_reaches_into_the_padding_of_a_frame() -> None:
+    # The header announces 16 octets; the packet has 8, the frame 16.
+    assert refusal(packet_of(60, "3b01 010400000000") + bytes(8)).reason is MalformedReason.TRUNCATED
+
+
 def test_eight_headers_are_read() -> None:
     octets = "3c00010400000000" * 7 + "3b00010400000000"
     assert len(pull_packet(packet_of(60, octets)).extension_headers) == 8

@@ -308,6 +308,8 @@ def test_octets_after_the_message_are_not_read() -> None:
     trailing = bytes.fromhex("0310deadbeef0000")
     assert pull(summed(message) + trailing) == update(PadN(bytes(2)))
     assert pull(summed(message + trailing)) == update(PadN(bytes(2)))
+    unknown = bytes.fromhex("3b00 0800 0000 0102")
+    assert pull(summed(unknown) + trailing) == UnknownMobilityMessage(8, bytes((1, 2)))
     assert refusal(summed(message, over=message[:8]) + trailing).reason is MalformedReason.CHECKSUM
 
 
