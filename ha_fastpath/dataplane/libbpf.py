@@ -25,7 +25,7 @@ BPF_ATTACH_TYPE_XDP = 37
 XDP_FLAGS_GENERIC = 1 << 1
 XDP_FLAGS_NATIVE = 1 << 2
 
-# The kernel takes a packet for XDP of at most one page less its own head and tail room.
+# More than any frame of a test; the kernel itself refuses long before.
 TEST_RUN_FRAME_MAXIMUM = 65536
 
 _LOG_LINES_MAXIMUM = 20_000
@@ -75,6 +75,16 @@ class _XdpContext(ctypes.Structure):
         ("ingress_ifindex", ctypes.c_uint32),
         ("rx_queue_index", ctypes.c_uint32),
         ("egress_ifindex", ctypes.c_uint32),
+    )
+
+
+class _PacketContext(ctypes.Structure):
+    """struct __sk_buff; the kernel refuses a test run where one of the other members is not zero."""
+
+    _fields_ = (
+        ("before", ctypes.c_uint32 * 10),
+        ("ifindex", ctypes.c_uint32),
+        ("after", ctypes.c_uint32 * 37),
     )
 
 
@@ -463,6 +473,18 @@ def prog_test_run_timed(
     program_fd: int, frame: bytes, ingress_ifindex: int = 0, repeat: int = 1
 ) -> tuple[int, bytes, int]:
     """As `prog_test_run`, and the mean nanoseconds of one run."""
+    context = _XdpContext(data=0, data_end=len(frame), ingress_ifindex=ingress_ifindex)
+    return _test_run(program_fd, frame, context if ingress_ifindex else None, repeat)
+
+
+def prog_test_run_egress(program_fd: int, frame: bytes, interface_index: int = 0) -> tuple[int, bytes]:
+    """As `prog_test_run`, for a tc program at the egress of an interface."""
+    context = _PacketContext(ifindex=interface_index)
+    verdict, frame_out, _ = _test_run(program_fd, frame, context if interface_index else None, 1)
+    return verdict, frame_out
+
+
+def _test_run(program_fd: int, frame: bytes, context: ctypes.Structure | None, repeat: int) -> tuple[int, bytes, int]:
     frame_in = ctypes.create_string_buffer(frame, len(frame))
     frame_out = ctypes.create_string_buffer(TEST_RUN_FRAME_MAXIMUM)
     options = _TestRunOptions(sz=ctypes.sizeof(_TestRunOptions))
@@ -471,8 +493,7 @@ def prog_test_run_timed(
     options.data_out = ctypes.addressof(frame_out)
     options.data_size_out = len(frame_out)
     options.repeat = repeat
-    context = _XdpContext(data=0, data_end=len(frame), ingress_ifindex=ingress_ifindex)
-    if ingress_ifindex:
+    if context is not None:
         options.ctx_in = ctypes.addressof(context)
         options.ctx_size_in = ctypes.sizeof(context)
     check(library().bpf_prog_test_run_opts(program_fd, ctypes.byref(options)), "BPF_PROG_TEST_RUN")

@@ -22,7 +22,14 @@ PROGRAM = """
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
-SEC("tc") int leaving(struct __sk_buff *packet) { return TC_ACT_OK; }
+SEC("tc") int leaving(struct __sk_buff *packet)
+{
+	__u8 *data = (void *)(long)packet->data;
+
+	if (data + 1 <= (__u8 *)(long)packet->data_end)
+		data[0] = packet->ifindex;
+	return TC_ACT_OK;
+}
 char LICENSE[] SEC("license") = "GPL";
 """
 
@@ -62,6 +69,13 @@ def test_detaching_is_harmless_where_nothing_is(loaded: BpfObject) -> None:
 def test_a_missing_interface_is_an_error(loaded: BpfObject) -> None:
     with pytest.raises(OSError, match="No such device"):
         attach_egress(loaded.program_fd("leaving"), 4711)
+
+
+def test_a_test_run_leaves_by_the_interface(loaded: BpfObject) -> None:
+    frame = bytes(range(1, 61))
+    assert libbpf.prog_test_run_egress(loaded.program_fd("leaving"), frame, INDEX) == (0, bytes([INDEX]) + frame[1:])
+    verdict, _ = libbpf.prog_test_run_egress(loaded.program_fd("leaving"), frame)
+    assert verdict == 0
 
 
 def test_preflight_is_content_with_this_machine(tmp_path: Path) -> None:
