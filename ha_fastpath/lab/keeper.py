@@ -50,6 +50,11 @@ class Keeper:
         said, _ = self._process.communicate()
         return said.strip()
 
+    def kill(self) -> None:
+        """Leave everything as it is."""
+        self._process.kill()
+        self._process.communicate()
+
 
 def processes(prefix: str) -> list[int]:
     """The processes, living, that this run started, and their descendants."""
