@@ -563,8 +563,9 @@ class MobileNode:
             self._settle_at_home(attachment, now)
 
     def _record(self, now: int) -> None:
-        bound_for_s = self._entry.may_be_bound_for_s(now)
-        self._emit(RecordBindingUpdate(self._configuration.home_address, self._entry.sequence, bound_for_s))
+        entry, home_address = self._entry, self._configuration.home_address
+        care_of_address = entry.care_of_address or home_address
+        self._emit(RecordBindingUpdate(home_address, care_of_address, entry.sequence, entry.may_be_bound_for_s(now)))
 
     # ---- small things ----
 

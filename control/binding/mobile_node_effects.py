@@ -57,6 +57,8 @@ class RecordBindingUpdate:
     """Commit to disk that `sequence` was used last, and that a binding may last for `bound_for_s` from now on."""
 
     home_address: IPv6Address
+    care_of_address: IPv6Address
+    "The home address where none is bound."
     sequence: int
     bound_for_s: int
 
