@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "mobile-node", parents=[shared], help="be a mobile node, for labs and tests", epilog=_EPILOG
     )
     mobile_node.add_argument("-v", "--verbose", action="store_true", help="log more")
+    mobile_node.add_argument("--json", action="store_true", help="for programs: one JSON document for each event")
     mobile_node.set_defaults(subcommand=_mobile_node)
 
     detach = subcommands.add_parser(
@@ -162,7 +163,7 @@ def _mobile_node(options: argparse.Namespace) -> int:
     settings = config.load_mobile_node(options.configuration or config.DEFAULT_MOBILE_NODE_PATH)
     from ha_fastpath import mobile_node
 
-    return mobile_node.run(settings, verbose=options.verbose)
+    return mobile_node.run(settings, verbose=options.verbose, json_events=options.json)
 
 
 def _detach(options: argparse.Namespace) -> int:
