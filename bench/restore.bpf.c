@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The bench's wrapper. BPF_PROG_TEST_RUN with `repeat` hands a program the packet that its last run left behind, so that a
- * program that tunnels would time its miss path. This one puts the frame back first, gives it the next address of a
- * list, and tail-calls the program under test. What it costs itself is measured with bare_tx in the program's place.
+ * The bench's wrapper. BPF_PROG_TEST_RUN with `repeat` hands a program the packet that its last run left behind, so
+ * that a program that tunnels would time its miss path. This one puts the frame back first, gives it the next address
+ * of a list, and tail-calls the program under test. What it costs itself is measured with bare_tx in the program's
+ * place.
  */
 #include <linux/bpf.h>
 #include <linux/in6.h>
