@@ -46,8 +46,7 @@ struct ha_binding_key {
 };
 
 enum ha_binding_flag {
-	/* The L bit: fe80::/64 with the home address's interface identifier is defended too (RFC 6275 section 10.4.1).
-	 */
+	/* The L bit: the link-local address of the same interface identifier is defended too. */
 	HA_BINDING_LINK_LOCAL = 1,
 };
 
@@ -59,8 +58,7 @@ struct ha_binding {
 	 */
 	struct in6_addr home_address;
 	struct in6_addr care_of_address;
-	/* The address that the mobile node registered with: source of the tunnel to it, destination of the one from it.
-	 */
+	/* The address that the mobile node registered with: our end of the tunnel. */
 	struct in6_addr home_agent_address;
 	/* CLOCK_MONOTONIC; from this instant on there is no binding. */
 	__u64 expires_ns;
@@ -72,8 +70,7 @@ struct ha_binding {
 	__u16 flags;
 };
 
-/* adjacencies: hash, so that a slot is replaced whole under its readers. Key: __u32 slot. Absent: not known, ask the
- * FIB. */
+/* adjacencies: hash, so that readers see a slot whole. Key: __u32 slot. Absent: not known, ask the FIB. */
 struct ha_adjacency {
 	__u32 interface_index;
 	/* The largest IPv6 packet, in octets, that the interface sends. */

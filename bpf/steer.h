@@ -35,8 +35,7 @@ struct ha_neighbor_message {
 	struct in6_addr target;
 };
 
-/* The type of a Neighbor Solicitation or Advertisement right behind the IPv6 header, unfragmented (RFC 6980); else 0.
- */
+/* The type of a solicitation or advertisement right behind the IPv6 header, unfragmented (RFC 6980); else 0. */
 static __always_inline __u8 ha_neighbor_discovery_type(const struct ha_packet *packet)
 {
 	__u8 type = bpf_ntohl(packet->upper_word) >> 24;
