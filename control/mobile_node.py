@@ -101,6 +101,9 @@ RETRANS_TIMER_NS = SECOND_NS
 MAX_NEIGHBOR_ADVERTISEMENT = 3
 ROUTER_SOLICITATION_INTERVAL_NS = 4 * SECOND_NS
 MAX_ROUTER_SOLICITATIONS = 3
+ROUTER_SOLICITATION_DELAY_NS = 150_000_000
+"""Before the first, and at random up to twice that (RFC 4861 section 6.3.7 allows 1 s): a router that serves mobile nodes
+advertises by itself every 70 ms at most, and radvd puts that off by up to 500 ms when it is solicited."""
 MAXIMUM_CARE_OF_ADDRESSES = 16
 """HA_MAX_CARE_OF_ADDRESSES: the one in use and previous ones."""
 UNTIL_ANSWERED = 1 << 32
@@ -141,7 +144,7 @@ class MobileNode:
 
     def start(self, now: int) -> None:
         """Look for a router; the link is taken to be up until `link_lost`."""
-        self._router_solicitation.start(MAX_ROUTER_SOLICITATIONS, now)
+        self._look_for_router(now)
         self.handle_timer(now)
 
     def link_lost(self, interface: str, now: int) -> None:
@@ -160,7 +163,7 @@ class MobileNode:
         self._link_is_up = True
         self._movement.link_changed()
         self._report(LinkFound(interface))
-        self._router_solicitation.start(MAX_ROUTER_SOLICITATIONS, now)
+        self._look_for_router(now)
         self.handle_timer(now)
 
     def care_of_address_conflict(self, address: IPv6Address, now: int) -> None:
@@ -357,6 +360,10 @@ class MobileNode:
         self._advertisement.start(MAX_NEIGHBOR_ADVERTISEMENT, now)
         self._report(Home())
 
+    def _look_for_router(self, now: int) -> None:
+        delay_ns = ROUTER_SOLICITATION_DELAY_NS * (256 + self._draw(1)[0]) // 256
+        self._router_solicitation.start(MAX_ROUTER_SOLICITATIONS, now + delay_ns)
+
     def _change_router(self, attachment: Attachment, now: int) -> None:
         self._hold(attachment, now)
         if not attachment.is_home:
@@ -406,7 +413,7 @@ class MobileNode:
         if attachment is not None and not attachment.is_home and address == self._care_of_address_on(attachment):
             self._movement.leave()
             self.location = Location.UNKNOWN
-            self._router_solicitation.start(MAX_ROUTER_SOLICITATIONS, now)
+            self._look_for_router(now)
 
     # ---- binding ----
 
@@ -563,9 +570,10 @@ class MobileNode:
             self._settle_at_home(attachment, now)
 
     def _record(self, now: int) -> None:
-        entry, home_address = self._entry, self._configuration.home_address
-        care_of_address = entry.care_of_address or home_address
-        self._emit(RecordBindingUpdate(home_address, care_of_address, entry.sequence, entry.may_be_bound_for_s(now)))
+        entry = self._entry
+        care_of_address = entry.care_of_address or entry.home_address
+        bound_for_s = entry.may_be_bound_for_s(now)
+        self._emit(RecordBindingUpdate(entry.home_address, care_of_address, entry.sequence, bound_for_s))
 
     # ---- small things ----
 
