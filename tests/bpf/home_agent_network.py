@@ -45,7 +45,8 @@ OTHER_CARE_OF_ADDRESS = "2001:db8:f2::200"
 NEIGHBOR = "2001:db8:1::50"
 CORRESPONDENT = "2001:db8:c::1"
 
-# Care-of addresses that the FIB leads elsewhere than by far0 and its router with an MTU of 1500.
+# Care-of addresses that the FIB leads elsewhere than by far0 and its router with an MTU of 1500. Forwarding heeds a
+# route's MTU only if it is locked, in the kernel as in bpf_fib_lookup.
 NO_NEIGHBOR_CARE_OF_ADDRESS = "2001:db8:f9::100"
 SMALL_MTU_CARE_OF_ADDRESS = "2001:db8:f8::100"
 NOT_A_PORT_CARE_OF_ADDRESS = "2001:db8:fa::100"
@@ -86,7 +87,7 @@ neighbor add {NEIGHBOR} lladdr {NEIGHBOR_MAC} dev home0 nud permanent
 neighbor add 2001:db8:2::fe lladdr {ROUTER_MAC} dev far0 nud permanent
 neighbor add 2001:db8:3::fe lladdr 02:00:00:00:03:fe dev other0 nud permanent
 route add default via 2001:db8:2::fe dev far0
-route add 2001:db8:f8::/64 via 2001:db8:2::fe dev far0 mtu {SMALL_MTU}
+route add 2001:db8:f8::/64 via 2001:db8:2::fe dev far0 mtu lock {SMALL_MTU}
 route add 2001:db8:f9::/64 via 2001:db8:2::99 dev far0
 route add 2001:db8:fa::/64 via 2001:db8:3::fe dev other0
 """
