@@ -102,7 +102,7 @@ MAX_NEIGHBOR_ADVERTISEMENT = 3
 ROUTER_SOLICITATION_INTERVAL_NS = 4 * SECOND_NS
 MAX_ROUTER_SOLICITATIONS = 3
 ROUTER_SOLICITATION_DELAY_NS = 150_000_000
-"""Before the first, and at random up to twice that (RFC 4861 section 6.3.7 allows 1 s): a router that serves mobile nodes
+"""Before the first, and at random up to twice that (RFC 4861 section 6.3.7 allows 1 s): a router for mobile nodes
 advertises by itself every 70 ms at most, and radvd puts that off by up to 500 ms when it is solicited."""
 MAXIMUM_CARE_OF_ADDRESSES = 16
 """HA_MAX_CARE_OF_ADDRESSES: the one in use and previous ones."""
