@@ -6,7 +6,7 @@ from collections import Counter, deque
 from control.binding.effects import Effect
 from control.binding.events import Event, SignallingDropped, SignallingReason
 
-_MAXIMUM_EVENTS = 65_536
+MAXIMUM_EVENTS = 65_536
 """Oldest events are forgotten beyond: a service that does not read them must not run out of memory."""
 
 
@@ -16,7 +16,7 @@ class Outbox:
     def __init__(self) -> None:
         self.counters: Counter[SignallingReason] = Counter()
         self._effects: list[Effect] = []
-        self._events: deque[Event] = deque(maxlen=_MAXIMUM_EVENTS)
+        self._events: deque[Event] = deque(maxlen=MAXIMUM_EVENTS)
 
     def emit(self, effect: Effect) -> None:
         """Ask the service for `effect`, after those asked for before."""

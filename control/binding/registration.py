@@ -439,8 +439,8 @@ class RegistrationMachine:
         return entry
 
     def _announce(self, entry: BindingCacheEntry, now: int) -> None:
-        home_link = self._configuration.home_link_of(entry.home_address)
-        if home_link is not None and not home_link.is_virtual:
+        home_link = _present(self._configuration.home_link_of(entry.home_address))
+        if not home_link.is_virtual:
             self.announcement.start(entry.home_address, home_link, entry.link_local_compatible, now)
 
     def _remember(self, request: BindingRequest) -> None:
