@@ -235,7 +235,7 @@ class Cast:
 
     def _acknowledged(self, message: dict[str, Any]) -> None:
         picture, outcome = self._picture, self._picture.outcome
-        at_ns = message.get("at_ns", time.monotonic_ns())
+        at_ns = message["time_ns"]
         status, care_of_address = message["status"], message["care_of_address"]
         if status != 0:
             outcome.refused.append(f"Binding Update {message['sequence']} was answered with status {status}")

@@ -23,7 +23,7 @@ from ha_fastpath.lab.cast import Cast, arrived, ha_fastpath
 from ha_fastpath.lab.children import LabError, decode
 from ha_fastpath.lab.keeper import Keeper
 from ha_fastpath.lab.outcome import LONGEST_HANDOVER_MS, REGISTRATIONS, Handover
-from ha_fastpath.lab.picture import Picture
+from ha_fastpath.lab.picture import Picture, named
 from ha_fastpath.lab.scenario import DAD_RETRANSMIT_TIMER_MS, LIFETIME_S, Files, write_files
 from ha_fastpath.lab.timeline import Timeline, summary, timeline
 from ha_fastpath.lab.topology import (
@@ -122,6 +122,7 @@ class Demo:
         self._json_output = json_output
         self._picture = Picture(time.monotonic_ns())
         self._timeline: Timeline = timeline()
+        self._is_over = False
 
     async def run(self) -> int:
         """All of it, but for the removal."""
@@ -138,6 +139,7 @@ class Demo:
                 outcome.troubles.append(_sentence(str(error)))
             finally:
                 drawing.cancel()
+                self._is_over = True
                 self._refresh()
                 self._timeline.stop()
             status = self._judge()
@@ -203,7 +205,7 @@ class Demo:
             outcome.away[-1] = (began_ns, lost_ns)
         outcome.handovers.append(Handover(origin, place, lost_ns))
         picture.stays.append((lost_ns, None))
-        self._say(f"the mobile node leaves {origin}")
+        self._say(f"the mobile node leaves {named(origin)}")
         await asyncio.sleep(LINK_GAP_S)
         self._lab.give_link(place)
         picture.stays.append((time.monotonic_ns(), place))
@@ -217,7 +219,9 @@ class Demo:
     # ---- telling ----
 
     def _tell(self, sentence: str, style: str) -> None:
-        self._timeline.tell(self._picture, time.monotonic_ns(), sentence, style)
+        # What is said while everybody goes is not part of the run: radvd's farewell, for one.
+        if not self._is_over:
+            self._timeline.tell(self._picture, time.monotonic_ns(), sentence, style)
 
     def _say(self, sentence: str) -> None:
         """Something that we do ourselves."""
