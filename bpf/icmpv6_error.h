@@ -53,6 +53,8 @@ static __always_inline bool ha_may_be_answered(const struct ha_packet *packet)
 /*
  * Turn a packet that does not fit into its Packet Too Big, back out by the interface and to the station that it came
  * from; through the tunnel again if that is how it came.
+ * DEVIATION RFC 2473 section 7.1 (b): a packet of no more than the minimum MTU is dropped where it should be tunnelled
+ * in fragments. XDP makes one frame of one, and the kernel, given the outer packet, would call it too big to ourselves.
  */
 static __noinline int ha_answer_too_big(struct xdp_md *ctx, const struct ha_packet *packet,
 					const struct in6_addr *source, int mtu)

@@ -201,7 +201,10 @@ static __noinline int ha_answer_solicitation(struct xdp_md *ctx, const struct ha
 	return ha_advertise(ctx, packet, interface, home_link, &solicitation.target);
 }
 
-/* What comes for a defended link-local address may not leave the link (RFC 6275 section 10.4.2). */
+/*
+ * What comes for a defended link-local address may not leave the link.
+ * DEVIATION RFC 6275 section 10.4.2: no Destination Unreachable is sent about it, as it should be.
+ */
 static __noinline int ha_refuse_link_local(const struct ha_packet *packet, const struct ha_interface *interface)
 {
 	__u32 index = interface->home_link;
