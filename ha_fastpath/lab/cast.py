@@ -33,8 +33,8 @@ from ha_fastpath.lab.topology import (
 from ha_fastpath.management import ManagementError, ask
 
 TCP_PORT = 5001
-# The smallest transfer takes about as long as the shortest run; what is missing at the end goes at once.
-TCP_OCTETS_PER_S = 620_000
+# The smallest transfer takes about as long as the run; if some is missing at the end, it goes at once.
+TCP_OCTETS_PER_S = 760_000
 COUNTERS_INTERVAL_S = 0.25
 STOP_TIMEOUT_S = 3.0
 UNIT_S = 4

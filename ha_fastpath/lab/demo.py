@@ -54,7 +54,7 @@ CAP_SYS_ADMIN = 21
 READY_TIMEOUT_S = 15.0
 ACKNOWLEDGEMENT_TIMEOUT_S = 8.0
 STAY_AT_HOME_S = 3.5
-STAY_ABROAD_S = 6.0
+STAY_ABROAD_S = 5.0
 AFTER_REFRESH_S = 2.5
 REFRESH_INTERVAL_S = 0.1
 
@@ -176,10 +176,11 @@ class Demo:
             await cast.stay(STAY_AT_HOME_S)
 
             await self._move(cast, FOREIGN_1)
-            await cast.stay(STAY_ABROAD_S)
+            await self._be_solicited_for(cast)
             await self._move(cast, FOREIGN_2)
             self._say(f"waiting for the refresh of the binding, of {LIFETIME_S} s")
             registrations = outcome.acknowledged
+            await self._be_solicited_for(cast)
             await cast.until(
                 lambda: outcome.acknowledged > registrations, LIFETIME_S + 2.0, "the binding was not refreshed in time"
             )
@@ -195,6 +196,12 @@ class Demo:
         command = self._lab.entering(HOME_AGENT, ha_fastpath("show", "counters", "--json", "-c", str(files.home_agent)))
         cast.take_counters(decode(run_command(command, self._lab.prefix)))
         self._say("done")
+
+    async def _be_solicited_for(self, cast: Cast) -> None:
+        await cast.stay(STAY_ABROAD_S / 2)
+        self._lab.make_router_forget()
+        self._say(f"the router has forgotten its neighbors, and asks who has {HOME_ADDRESS}")
+        await cast.stay(STAY_ABROAD_S / 2)
 
     async def _move(self, cast: Cast, place: str) -> None:
         picture, outcome = self._picture, self._picture.outcome

@@ -259,6 +259,14 @@ class Lab:
         """The mobile node's port is up again, on `link`."""
         self._ip(FABRIC, [f"link set dev {PORT_OF_MOBILE_NODE} master br-{link} up"])
 
+    def make_router_forget(self) -> None:
+        """The router loses its neighbor cache of the home link, and has to solicit for whom it sends to there.
+
+        It would hardly do so in so short a run: a packet carries the confirmation of TCP, which is the correspondent's
+        own, across veth into the router's namespace.
+        """
+        self._ip(ROUTER, [f"neighbor flush dev {HOME}"])
+
     def _ip(self, namespace: str | None, commands: Sequence[str]) -> None:
         inside = ["-n", self.namespace(namespace)] if namespace else []
         run(["ip", *inside, "-batch", "-"], self.prefix, "\n".join(commands) + "\n")
