@@ -46,6 +46,7 @@ from control.binding.movement import Attachment, Movement, Observation
 from control.binding.repetition import Repetition
 from control.ipsec.association import AssociationLookup, Purpose, SecurityAssociation
 from control.ipsec.esp import EspError, open_esp, pull_spi, seal_esp
+from control.ipsec.policy import PolicyError, check_message, check_next_header
 from control.wire.errors import MalformedReason, WireError
 from control.wire.ethernet import EthernetHeader, EtherType, pull_ethernet, push_ethernet
 from control.wire.icmpv6 import pull_icmpv6
@@ -153,6 +154,9 @@ class MobileNode:
             return
         self._link_is_up = False
         self._movement.link_changed()
+        # What is said about the home link must not be said on another.
+        self._solicitation.stop()
+        self._advertisement.stop()
         self._report(LinkLost(interface))
         self.handle_timer(now)
 
@@ -196,13 +200,15 @@ class MobileNode:
                 case NextHeader.ESP:
                     self._receive_esp(packet, now)
                 case NextHeader.MOBILITY:
-                    self._drop(MobileNodeReason.UNPROTECTED)
+                    self._receive_unprotected(packet)
                 case _:
                     self._drop(MobileNodeReason.NOT_FOR_US)
         except WireError as error:
             self._drop(error.reason)
         except EspError as error:
             self._drop(MobileNodeReason(f"esp_{error.reason}"))
+        except PolicyError as error:
+            self._drop(MobileNodeReason(error.reason.value))
         self.handle_timer(now)
 
     def handle_timer(self, now: int) -> None:
@@ -252,11 +258,6 @@ class MobileNode:
         """Hand over the oldest event."""
         return self._events.popleft() if self._events else None
 
-    @property
-    def care_of_address(self) -> IPv6Address | None:
-        """The care-of address that the home agent has acknowledged."""
-        return self._entry.registered_care_of_address
-
     # ---- neighbor discovery ----
 
     def _receive_neighbor_discovery(self, packet: IPv6Packet, now: int) -> None:
@@ -274,13 +275,13 @@ class MobileNode:
     def _receive_router_advertisement(self, advertisement: RouterAdvertisement, router: IPv6Address, now: int) -> None:
         observation = self._movement.observe(advertisement, router, now)
         attachment = self._movement.attachment
+        if attachment is not None and attachment.home_agent_mac is not None:
+            self._home_agent_found(attachment.home_agent_mac)
         if attachment is None or observation is Observation.IGNORED:
             self._count(MobileNodeReason.ROUTER_NOT_USED)
             return
         self._count(MobileNodeReason.ROUTER_ADVERTISEMENT)
         self._router_solicitation.stop()
-        if attachment.is_home and attachment.home_agent_mac is not None:
-            self._home_agent_found(attachment.home_agent_mac)
         if observation is Observation.CONFIRMED:
             self._hold(attachment, now)
             return
@@ -356,7 +357,7 @@ class MobileNode:
         self._emit(SetTunnel(None))
         for address in list(self._held):
             self._release(address)
-        self._emit(AttachHome(self._configuration.interface, _default_router(attachment), attachment.router_mac))
+        self._emit(AttachHome(self._configuration.interface, attachment.default_router, attachment.router_mac))
         self._advertisement.start(MAX_NEIGHBOR_ADVERTISEMENT, now)
         self._report(Home())
 
@@ -369,7 +370,7 @@ class MobileNode:
         if not attachment.is_home:
             self._configure(attachment)
         elif self.location is Location.HOME:
-            self._emit(AttachHome(self._configuration.interface, _default_router(attachment), attachment.router_mac))
+            self._emit(AttachHome(self._configuration.interface, attachment.default_router, attachment.router_mac))
 
     def _configure(self, attachment: Attachment) -> None:
         self._emit(
@@ -420,11 +421,11 @@ class MobileNode:
     def _may_send(self) -> bool:
         """Whether there is a way for a Binding Update."""
         attachment = self._movement.attachment
-        if not self._link_is_up or attachment is None:
+        if not self._link_is_up or attachment is None or not self._movement.is_certain:
             return False
         if self._entry.is_deregistering:
             return attachment.is_home and self._home_agent_mac is not None
-        return not attachment.is_home and self.location is not Location.UNKNOWN
+        return not attachment.is_home
 
     def _lifetime_units(self, care_of_address: IPv6Address, now: int) -> int:
         """What to ask for: no longer than the care-of address is valid (RFC 6275 section 11.7.1), and never 0."""
@@ -507,18 +508,18 @@ class MobileNode:
         if association is None:
             self._drop(MobileNodeReason.UNKNOWN_SPI)
             return
-        if association.home_address != configuration.home_address:
-            self._drop(MobileNodeReason.WRONG_HOME_ADDRESS)
-            return
         next_header, payload = open_esp(association, packet.payload)
-        if next_header != NextHeader.MOBILITY:
-            self._drop(MobileNodeReason.NOT_ACKNOWLEDGEMENT)
-            return
+        check_next_header(next_header)
         message = pull_mobility_header(payload, packet.effective_source, packet.effective_destination)
-        if not isinstance(message, BindingAcknowledgement):
-            self._drop(MobileNodeReason.NOT_ACKNOWLEDGEMENT)
-            return
-        self._receive_acknowledgement(message, now)
+        check_message(association, configuration.home_address, message.type)
+        if isinstance(message, BindingAcknowledgement):
+            self._receive_acknowledgement(message, now)
+
+    def _receive_unprotected(self, packet: IPv6Packet) -> None:
+        """Nothing comes of it: what the home agent sends is protected, and there is no route optimization."""
+        message = pull_mobility_header(packet.payload, packet.effective_source, packet.effective_destination)
+        check_message(None, packet.effective_destination, message.type)
+        self._drop(MobileNodeReason.MOBILITY_MESSAGE_NOT_SERVED)
 
     def _receive_acknowledgement(self, acknowledgement: BindingAcknowledgement, now: int) -> None:
         entry = self._entry
@@ -595,7 +596,3 @@ class MobileNode:
     def _drop(self, reason: MobileNodeReason | MalformedReason) -> None:
         self.counters[reason] += 1
         self._events.append(SignallingDropped(reason))
-
-
-def _default_router(attachment: Attachment) -> IPv6Address | None:
-    return attachment.router if attachment.router_lifetime_s > 0 else None

@@ -53,6 +53,11 @@ class Attachment:
     home_agent_mac: bytes | None = None
     "At home, if the home agent itself was heard to advertise."
 
+    @property
+    def default_router(self) -> IPv6Address | None:
+        """The router, if it is one for all destinations."""
+        return self.router if self.router_lifetime_s > 0 else None
+
 
 class Movement:
     """The link that one interface is on."""
@@ -64,6 +69,11 @@ class Movement:
         self._link_may_differ = True
         self._heard_ns = 0
         self._interval_ns: int | None = None
+
+    @property
+    def is_certain(self) -> bool:
+        """True while nothing has happened since the attachment's router was heard that may have led to another link."""
+        return self.attachment is not None and not self._link_may_differ
 
     def link_changed(self) -> None:
         """The carrier went or came: the next router heard decides, whichever it is."""

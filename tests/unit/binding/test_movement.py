@@ -152,7 +152,10 @@ def test_an_advertisement_without_a_mac_address_takes_nothing_back(movement: Mov
 
 def test_at_home_a_default_router_takes_the_place_of_one_that_is_none(movement: Movement) -> None:
     movement.observe(advertisement(prefix("2001:db8:1::"), lifetime_s=0), ROUTER, NOW)
+    assert movement.attachment is not None
+    assert movement.attachment.default_router is None
     assert movement.observe(AT_HOME, OTHER_ROUTER, NOW + 1) is Observation.ROUTER_CHANGED
+    assert movement.attachment.default_router == OTHER_ROUTER
     none = advertisement(prefix("2001:db8:1::"), lifetime_s=0)
     assert movement.observe(none, ROUTER, NOW + 2) is Observation.IGNORED
     assert movement.observe(none, OTHER_ROUTER, NOW + 3) is Observation.ROUTER_CHANGED
