@@ -61,7 +61,16 @@ from control.wire.neighbor import NeighborAdvertisement, NeighborSolicitation, c
 
 __all__ = ["HomeAgent", "HomeAgentConfiguration"]
 
-_NEIGHBOR_DISCOVERY = {bytes((Icmpv6Type.NEIGHBOR_SOLICITATION,)), bytes((Icmpv6Type.NEIGHBOR_ADVERTISEMENT,))}
+_NEIGHBOR_DISCOVERY = {
+    bytes((message_type,))
+    for message_type in (
+        Icmpv6Type.ROUTER_SOLICITATION,
+        Icmpv6Type.ROUTER_ADVERTISEMENT,
+        Icmpv6Type.NEIGHBOR_SOLICITATION,
+        Icmpv6Type.NEIGHBOR_ADVERTISEMENT,
+    )
+}
+"""What an ICMPv6 message of Neighbor Discovery begins with."""
 
 
 class HomeAgent:
