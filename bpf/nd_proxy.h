@@ -180,16 +180,13 @@ static __noinline int ha_advertise(struct xdp_md *ctx, const struct ha_packet *p
 	return ha_transmit(packet, HA_FORWARD_SOLICITATION_ANSWERED);
 }
 
-/* Answer a valid solicitation for an address that is defended on the link that it came by; leave any other alone. */
-static __noinline int ha_answer_solicitation(struct xdp_md *ctx, const struct ha_packet *packet,
-					     const struct ha_interface *interface)
+static __noinline int ha_consider_solicitation(struct xdp_md *ctx, const struct ha_packet *packet,
+					       const struct ha_interface *interface)
 {
 	struct ha_neighbor_message solicitation;
 	__u32 index = interface->home_link;
 	const struct ha_home_link *home_link;
 
-	if (!index || ha_neighbor_discovery_type(packet) != HA_NEIGHBOR_SOLICITATION)
-		return HA_CONTINUE;
 	if (packet->length < sizeof(struct ipv6hdr) + sizeof(solicitation) ||
 	    bpf_xdp_load_bytes(ctx, packet->upper_offset, &solicitation, sizeof(solicitation)))
 		return ha_pass(packet, HA_PASS_MALFORMED);
@@ -201,21 +198,34 @@ static __noinline int ha_answer_solicitation(struct xdp_md *ctx, const struct ha
 	return ha_advertise(ctx, packet, interface, home_link, &solicitation.target);
 }
 
+/* Answer a valid solicitation for an address that is defended on the link that it came by; leave any other alone. */
+static __always_inline int ha_answer_solicitation(struct xdp_md *ctx, const struct ha_packet *packet,
+						  const struct ha_interface *interface)
+{
+	if (!interface->home_link || ha_neighbor_discovery_type(packet) != HA_NEIGHBOR_SOLICITATION)
+		return HA_CONTINUE;
+	return ha_consider_solicitation(ctx, packet, interface);
+}
+
+static __noinline int ha_consider_link_local(const struct ha_packet *packet, const struct ha_interface *interface)
+{
+	__u32 index = interface->home_link;
+	const struct ha_home_link *home_link = bpf_map_lookup_elem(&home_links, &index);
+
+	if (!home_link || !ha_is_defended(&packet->destination, index, home_link))
+		return HA_CONTINUE;
+	return ha_drop(packet, HA_DROP_SCOPE);
+}
+
 /*
  * What comes for a defended link-local address may not leave the link.
  * DEVIATION RFC 6275 section 10.4.2: no Destination Unreachable is sent about it, as it should be.
  */
-static __noinline int ha_refuse_link_local(const struct ha_packet *packet, const struct ha_interface *interface)
+static __always_inline int ha_refuse_link_local(const struct ha_packet *packet, const struct ha_interface *interface)
 {
-	__u32 index = interface->home_link;
-	const struct ha_home_link *home_link;
-
-	if (!index || !ha_address_is_link_local(&packet->destination))
+	if (!interface->home_link || !ha_address_is_link_local(&packet->destination))
 		return HA_CONTINUE;
-	home_link = bpf_map_lookup_elem(&home_links, &index);
-	if (!home_link || !ha_is_defended(&packet->destination, index, home_link))
-		return HA_CONTINUE;
-	return ha_drop(packet, HA_DROP_SCOPE);
+	return ha_consider_link_local(packet, interface);
 }
 
 #endif

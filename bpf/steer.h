@@ -75,22 +75,28 @@ __noinline bool ha_has_home_address_option(struct xdp_md *ctx, __u32 offset)
 	return false;
 }
 
-/* Neighbor discovery about an address under duplicate address detection: whoever else claims it must be heard. */
-static __noinline int ha_steer_tentative(struct xdp_md *ctx, const struct ha_packet *packet,
-					 const struct ha_interface *interface)
+static __noinline int ha_consider_tentative(struct xdp_md *ctx, const struct ha_packet *packet,
+					    const struct ha_interface *interface)
 {
 	struct ha_neighbor_message message;
 	const __u32 *home_link;
 
-	if (!interface->home_link || !ha_neighbor_discovery_type(packet) ||
-	    packet->length < sizeof(struct ipv6hdr) + sizeof(message))
-		return HA_CONTINUE;
-	if (bpf_xdp_load_bytes(ctx, packet->upper_offset, &message, sizeof(message)))
+	if (packet->length < sizeof(struct ipv6hdr) + sizeof(message) ||
+	    bpf_xdp_load_bytes(ctx, packet->upper_offset, &message, sizeof(message)))
 		return HA_CONTINUE;
 	home_link = bpf_map_lookup_elem(&tentative, &message.target);
 	if (!home_link || *home_link != interface->home_link)
 		return HA_CONTINUE;
 	return ha_to_control_plane(ctx, packet, HA_STEER_TENTATIVE);
+}
+
+/* Neighbor discovery about an address under duplicate address detection: whoever else claims it must be heard. */
+static __always_inline int ha_steer_tentative(struct xdp_md *ctx, const struct ha_packet *packet,
+					      const struct ha_interface *interface)
+{
+	if (!interface->home_link || !ha_neighbor_discovery_type(packet))
+		return HA_CONTINUE;
+	return ha_consider_tentative(ctx, packet, interface);
 }
 
 /* Mobility Headers, ESP of ours and Home Address options that are addressed to the home agent. */

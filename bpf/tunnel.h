@@ -101,11 +101,7 @@ static __always_inline struct ipv6hdr ha_outer_header(const struct ha_packet *pa
 	return outer;
 }
 
-/*
- * Open the tunnel from a mobile node, after the checks of RFC 6275 section 10.4.5: `packet` is the inner one from there
- * on, its octets are where they were. Only the home address that is bound to the outer source may speak.
- */
-static __noinline int ha_open_reverse_tunnel(struct xdp_md *ctx, struct ha_packet *packet)
+static __noinline int ha_check_reverse_tunnel(struct xdp_md *ctx, struct ha_packet *packet)
 {
 	struct in6_addr tunnel_source = packet->source;
 	struct in6_addr tunnel_destination = packet->destination;
@@ -113,7 +109,7 @@ static __noinline int ha_open_reverse_tunnel(struct xdp_md *ctx, struct ha_packe
 	struct ha_binding binding;
 	enum ha_binding_state state;
 
-	if (packet->upper_protocol != IPPROTO_IPV6 || !ha_is_home_agent_address(&packet->destination))
+	if (!ha_is_home_agent_address(&packet->destination))
 		return HA_CONTINUE;
 	/* The kernel has no tunnel of ours, so that what it makes of these is reassembly and Parameter Problem. */
 	if (packet->flags & HA_PACKET_FRAGMENT || packet->upper_offset != packet->offset + sizeof(struct ipv6hdr))
@@ -134,6 +130,15 @@ static __noinline int ha_open_reverse_tunnel(struct xdp_md *ctx, struct ha_packe
 	if (!ha_take_congestion_out(packet, tunnel_first_word))
 		return ha_drop(packet, HA_DROP_TUNNEL_CONGESTION);
 	return HA_CONTINUE;
+}
+
+/*
+ * Open the tunnel from a mobile node, after the checks of RFC 6275 section 10.4.5: `packet` is the inner one from there
+ * on, its octets are where they were. Only the home address that is bound to the outer source may speak.
+ */
+static __always_inline int ha_open_reverse_tunnel(struct xdp_md *ctx, struct ha_packet *packet)
+{
+	return packet->upper_protocol == IPPROTO_IPV6 ? ha_check_reverse_tunnel(ctx, packet) : HA_CONTINUE;
 }
 
 /* Tunnel a packet for a bound home address to its care-of address; it may have come by another's tunnel. */
@@ -166,15 +171,12 @@ static __noinline int ha_tunnel_to_care_of_address(struct xdp_md *ctx, const str
 			  ha_is_tunnelled(packet) ? HA_FORWARD_TUNNEL_TO_TUNNEL : HA_FORWARD_TUNNELLED);
 }
 
-/* Send on what came out of a tunnel and goes into none. */
-static __noinline int ha_forward_reverse_tunnelled(struct xdp_md *ctx, const struct ha_packet *packet)
+static __noinline int ha_forward_inner(struct xdp_md *ctx, const struct ha_packet *packet)
 {
 	struct ha_adjacency next_hop = {};
 	struct in6_addr home_agent_address;
 	struct ipv6hdr header;
 
-	if (!ha_is_tunnelled(packet))
-		return HA_CONTINUE;
 	if (ha_is_home_agent_address(&packet->destination))
 		return ha_pass_reframed(ctx, packet, NULL, HA_PASS_REVERSE_TUNNELLED);
 	if (packet->hop_limit <= 1)
@@ -192,6 +194,12 @@ static __noinline int ha_forward_reverse_tunnelled(struct xdp_md *ctx, const str
 		break;
 	}
 	return ha_forward(ctx, packet, NULL, &next_hop, HA_FORWARD_REVERSE_TUNNELLED);
+}
+
+/* Send on what came out of a tunnel and goes into none. */
+static __always_inline int ha_forward_reverse_tunnelled(struct xdp_md *ctx, const struct ha_packet *packet)
+{
+	return ha_is_tunnelled(packet) ? ha_forward_inner(ctx, packet) : HA_CONTINUE;
 }
 
 #endif
