@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from rich.text import Text
+
 from ha_fastpath.dataplane import preflight
 from ha_fastpath.dataplane.loader import LoaderError, object_path
 from ha_fastpath.lab.cast import Cast, arrived, ha_fastpath
@@ -156,7 +158,7 @@ class Demo:
     async def _play(self, cast: Cast, files: Files) -> None:
         picture, outcome = self._picture, self._picture.outcome
         self._say("the network is up; the home agent and the mobile node start")
-        picture.stays.append((time.monotonic_ns(), HOME))
+        picture.stays.append((picture.began_ns, HOME))
         cast.start_router()
         cast.start_wire_watch()
         cast.start_home_agent()
@@ -259,12 +261,13 @@ class Demo:
         )
         failures = outcome.failures()
         for failure in failures:
-            self._timeline.show(f"FAILED: {failure}")
+            self._timeline.show(Text(f"FAILED: {failure}", "bold red"))
         if not failures:
-            self._timeline.show(
+            passed = (
                 f"PASSED: {REGISTRATIONS} registrations, nothing lost outside handovers of at most"
                 f" {LONGEST_HANDOVER_MS} ms, the transfer whole, all by XDP."
             )
+            self._timeline.show(Text(passed, "bold green"))
         return FAILED if failures else GOOD
 
     async def _hold_up(self, files: Files) -> None:

@@ -137,7 +137,7 @@ def panel(picture: Picture, now_ns: int, width: int) -> Panel:
     grid.add_row("solicitations", f"{picture.solicitations_answered} answered by XDP for the absent node")
     grid.add_row("TCP", _transfer(picture, max(10, width - LABEL_WIDTH - 30)))
     grid.add_row("pings", _pings(picture.outcome))
-    strip_width = max(10, width - LABEL_WIDTH - 6)
+    strip_width = max(10, width - LABEL_WIDTH - 8)
     shares, places = _strips(picture, now_ns, strip_width)
     grid.add_row("  each 10 ms", shares)
     grid.add_row("  node at", places)
