@@ -289,14 +289,14 @@ def how_to_look(lab: Lab, files: Files, pid: int) -> str:
     def inside(namespace: str, command: str) -> str:
         return f"  nsenter --net=/run/netns/{lab.namespace(namespace)} {command}"
 
+    show = f"  {sys.executable} -m ha_fastpath show {{}} -c {files.home_agent}"
     port = f"ip -n {lab.namespace(FABRIC)} link set dev {PORT_OF_MOBILE_NODE}"
     return "\n".join(
         [
             "",
             "The network is held up. To look into it:",
-            inside(HOME_AGENT, f"{sys.executable} -m ha_fastpath show bindings -c {files.home_agent}"),
-            inside(HOME_AGENT, f"{sys.executable} -m ha_fastpath show counters -c {files.home_agent}"),
-            inside(HOME_AGENT, f"{sys.executable} -m ha_fastpath show status -c {files.home_agent}"),
+            *(show.format(subject) for subject in ("bindings", "counters", "status")),
+            inside(HOME_AGENT, "ip -details link show dev eth0"),
             inside(FABRIC, "tcpdump -ni home-agent 'ip6 and not icmp6'"),
             inside(CORRESPONDENT, f"{sys.executable} -m ha_fastpath.lab.end_host ping {HOME_ADDRESS}"),
             inside(MOBILE_NODE, "ip -6 address show dev eth0"),

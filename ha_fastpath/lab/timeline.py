@@ -75,7 +75,7 @@ class PlainTimeline:
         pass
 
     def show(self, renderable: RenderableType) -> None:
-        self._console.print(renderable)
+        _print(self._console, renderable)
         sys.stdout.flush()
 
     def _line(self, picture: Picture, now_ns: int, text: str) -> None:
@@ -103,7 +103,12 @@ class LiveTimeline:
         self._live.stop()
 
     def show(self, renderable: RenderableType) -> None:
-        self._console.print(renderable)
+        _print(self._console, renderable)
+
+
+def _print(console: Console, renderable: RenderableType) -> None:
+    # Text is left to the terminal to wrap: a command that is broken into lines cannot be copied.
+    console.print(renderable, soft_wrap=isinstance(renderable, str | Text))
 
 
 def elapsed(picture: Picture, now_ns: int) -> str:

@@ -115,9 +115,21 @@ def test_the_mobile_node_loses_its_carrier_and_is_on_another_link(lab: Lab) -> N
     assert str(LINKS[FOREIGN_1]) in heard
 
 
+def hear_ctrl_c() -> None:
+    """In a child: what a shell starts in the background ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def end_demo(number: signal.Signals, delay_s: float) -> None:
     """Start the demonstration, let the signal meet it after a while, and see that nothing stays."""
-    process = subprocess.Popen(DEMO, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        DEMO,
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+    )
     prefix = f"hafp-{process.pid}"
     try:
         with pytest.raises(subprocess.TimeoutExpired):
@@ -139,7 +151,12 @@ def test_nothing_stays_of_a_demonstration_that_a_signal_ends(number: signal.Sign
 
 def test_ctrl_c_reaches_the_whole_process_group_and_still_nothing_stays() -> None:
     process = subprocess.Popen(
-        DEMO, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        DEMO,
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
     prefix = f"hafp-{process.pid}"
     try:
