@@ -18,8 +18,8 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import metadata
-from ipaddress import IPv6Address
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -27,12 +27,12 @@ from control.binding.cache import BindingCacheEntry
 from control.binding.home_link import HomeLink
 from control.home_agent import HomeAgent, HomeAgentConfiguration
 from control.ipsec.association import Purpose, Role, SecurityAssociationDatabase
-from ha_fastpath import keys
+from ha_fastpath import footprint, keys
 from ha_fastpath.config import Configuration
 from ha_fastpath.dataplane import abi, preflight
 from ha_fastpath.dataplane.loader import BpfObject, LoaderError, object_path
 from ha_fastpath.dataplane.pins import PinDirectory
-from ha_fastpath.forwarding import Forwarding, Reconciled
+from ha_fastpath.forwarding import Forwarding
 from ha_fastpath.interfaces import FrameSender, Interfaces, Maps, Means
 from ha_fastpath.management import ManagementError, ManagementServer
 from ha_fastpath.net import netlink, readiness
@@ -73,6 +73,7 @@ def run(configuration: Configuration, *, verbose: bool) -> int:
     if problems:
         raise StartError("\nha-fastpath: ".join(problems))
     associations = keys.load(configuration.keys_file, Role.HOME_AGENT, configuration.spi_range)
+    associations.freeze()
     return asyncio.run(_serve(configuration, associations))
 
 
@@ -128,6 +129,7 @@ async def _serve(configuration: Configuration, associations: SecurityAssociation
             raise StartError(str(error)) from error
         gc.freeze()
         gc.enable()
+        footprint.shrink()
         with contextlib.suppress(BrokenPipeError):
             print(f"ready: {ready}", flush=True)
         readiness.notify(f"READY=1\nSTATUS={ready}")
@@ -199,7 +201,13 @@ async def _start(
         ),
         senders,
     )
-    follower = NetworkFollower(adjacencies, interfaces, forwarding, netlink.read_network_state, netlink.wake_neighbors)
+    follower = NetworkFollower(
+        adjacencies,
+        interfaces,
+        lambda repointed: forwarding.follow(repointed, agent.bindings),
+        netlink.read_network_state,
+        netlink.wake_neighbors,
+    )
     monitor = netlink.NetworkMonitor(follower.deliver)
     opened.callback(monitor.close)
     network = netlink.read_network_state()
@@ -207,10 +215,13 @@ async def _start(
 
     now = monotonic_ns()
     reconciled = forwarding.reconcile(
-        stored.bindings, lambda entry: _admitted(entry, agent_configuration, associations), now
+        stored.bindings, lambda entry: admitted(entry, agent_configuration, associations), now
     )
-    _forget_the_rest(stored, reconciled, state)
-    agent.restore(reconciled.entries, stored.sequences, now)
+    # Of the bindings that do not go on, only the sequence number stays.
+    for home_address, sequence in reconciled.sequences.items():
+        state.record_removal(home_address, sequence)
+    agent.restore(reconciled.entries, stored.sequences | reconciled.sequences, now)
+    reconciled.entries.clear()
 
     counters = home_agent_counters(loaded.map_fd("counters"))
     report = Report(
@@ -331,25 +342,18 @@ def _write_home_links(
         addresses.remove(address)
 
 
-def _admitted(
+def admitted(
     entry: BindingCacheEntry, configuration: HomeAgentConfiguration, associations: SecurityAssociationDatabase
-) -> int | None:
-    """The home link by which a binding from before goes on; None if its link, address or keys are no longer ours."""
+) -> BindingCacheEntry | None:
+    """A binding from before as it goes on now; None if its home link, address or keys are no longer ours."""
     home_link = configuration.home_link_of(entry.home_address)
     if home_link is None or home_link.home_agent_address != entry.home_agent_address:
         return None
-    if associations.outbound(entry.home_address, Purpose.BINDING_ACKNOWLEDGEMENT) is None:
+    association = associations.outbound(entry.home_address, Purpose.BINDING_ACKNOWLEDGEMENT)
+    if association is None:
         return None
-    return home_link.index
-
-
-def _forget_the_rest(stored: Stored, reconciled: Reconciled, state: State) -> None:
-    """Of the bindings that do not go on, only the sequence number stays."""
-    in_force: set[IPv6Address] = {entry.home_address for entry in reconciled.entries}
-    for home_address, entry in stored.bindings.items():
-        if home_address not in in_force:
-            stored.sequences[home_address] = entry.sequence
-            state.record_removal(home_address, entry.sequence)
+    # The association's own address object: of a hundred thousand, one each is enough.
+    return replace(entry, home_address=association.home_address, home_link=home_link.index)
 
 
 def _version() -> str:

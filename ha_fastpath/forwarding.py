@@ -70,8 +70,8 @@ class Reconciled:
     """Of the file, and not in the map: after a boot, all of them."""
     removed: list[IPv6Address] = field(default_factory=list)
     """No longer in the map."""
-    refused: int = 0
-    """Not taken by the map."""
+    sequences: dict[IPv6Address, int] = field(default_factory=dict)
+    """The last sequence numbers of those of the file that do not go on."""
 
 
 class Forwarding:
@@ -81,30 +81,24 @@ class Forwarding:
         self._bindings = bindings
         self._tentative = tentative
         self._adjacencies = adjacencies
-        # Each binding in the map holds one claim on the slot of this care-of address.
-        self._claims: dict[IPv6Address, IPv6Address] = {}
         self.tentative_failures = 0
         """Addresses that duplicate address detection could not be steered for."""
 
-    def install(self, entry: BindingCacheEntry) -> EffectResult:
-        """Write a binding, new or in place of an earlier one."""
-        previous = self._claims.get(entry.home_address)
+    def install(self, entry: BindingCacheEntry, previous: BindingCacheEntry | None = None) -> EffectResult:
+        """Write a binding, new or in place of a previous one; each holds one claim on its care-of address's slot."""
         slot = self._adjacencies.acquire(entry.care_of_address)
         result = self._bindings.install(entry, slot)
         if result is not EffectResult.DONE:
             self._adjacencies.release(entry.care_of_address)
             return result
-        self._claims[entry.home_address] = entry.care_of_address
         if previous is not None:
-            self._adjacencies.release(previous)
+            self._adjacencies.release(previous.care_of_address)
         return result
 
-    def remove(self, home_address: IPv6Address) -> None:
-        """Take a binding out; nothing happens if there is none."""
-        self._bindings.remove(home_address)
-        previous = self._claims.pop(home_address, None)
-        if previous is not None:
-            self._adjacencies.release(previous)
+    def remove(self, entry: BindingCacheEntry) -> None:
+        """Take out a binding that was installed."""
+        self._bindings.remove(entry.home_address)
+        self._adjacencies.release(entry.care_of_address)
 
     def start_dad(self, address: IPv6Address, home_link: int) -> None:
         """Have Neighbor Discovery about an address handed over."""
@@ -117,80 +111,68 @@ class Forwarding:
     def stop_dad(self, address: IPv6Address) -> None:
         self._tentative.remove(address)
 
-    def follow(self, repointed: Mapping[IPv6Address, int]) -> None:
-        """Point the bindings of these care-of addresses at other slots."""
+    def follow(self, repointed: Mapping[IPv6Address, int], entries: Iterable[BindingCacheEntry]) -> None:
+        """Point those of the bindings that have these care-of addresses at other slots."""
         if not repointed:
             return
-        for home_address, care_of_address in self._claims.items():
-            slot = repointed.get(care_of_address)
+        for entry in entries:
+            slot = repointed.get(entry.care_of_address)
             if slot is not None:
-                self._bindings.point(home_address, slot)
+                self._bindings.point(entry.home_address, slot)
 
     def reconcile(
         self,
-        stored: Mapping[IPv6Address, BindingCacheEntry],
-        admit: Callable[[BindingCacheEntry], int | None],
+        stored: dict[IPv6Address, BindingCacheEntry],
+        admit: Callable[[BindingCacheEntry], BindingCacheEntry | None],
         now: int,
     ) -> Reconciled:
-        """Make one of what the file and the pinned map hold, at the start.
+        """Make one of what the file and the pinned map hold, at the start; `stored` is empty afterwards.
 
         In both: kept, as the map has it, which is written first. In the map alone: removed, since without its sequence
-        number an old Binding Update could take its place. In the file alone: installed. `admit` gives the home link
-        that a binding belongs to, or None if it may not go on (its home link or its keys are gone).
+        number an old Binding Update could take its place. In the file alone: installed. `admit` gives an
+        entry as it may go on, with the home link of now, or None if it may not (its home link or its keys are gone).
         """
         # Those who were under detection have nobody who waits for the outcome any more.
         self._tentative.clear()
         outcome = Reconciled()
-        met: set[IPv6Address] = set()
         for found in self._bindings.items():
-            entry = stored.get(found.home_address)
-            merged = None if entry is None else _merge(entry, found)
-            home_link = None if merged is None or found.expires_ns <= now else admit(merged)
-            if merged is None or home_link is None:
+            entry = stored.pop(found.home_address, None)
+            if entry is None or found.expires_ns <= now or (admitted := admit(entry)) is None:
                 outcome.removed.append(found.home_address)
+                if entry is not None:
+                    outcome.sequences[entry.home_address] = entry.sequence
                 continue
-            met.add(merged.home_address)
-            slot = self._adjacencies.acquire(merged.care_of_address)
-            self._claims[merged.home_address] = merged.care_of_address
-            if home_link != found.home_link:
-                merged = replace(merged, home_link=home_link)
-                self._bindings.install(merged, slot)
-            elif slot != found.adjacency:
-                self._bindings.point(merged.home_address, slot)
-            outcome.entries.append(merged)
-            outcome.kept += 1
+            kept = _merge(admitted, found)
+            self._keep(kept, found)
+            outcome.entries.append(kept)
         for home_address in outcome.removed:
             self._bindings.remove(home_address)
-        gone = set(outcome.removed)
-        for home_address, entry in stored.items():
-            if home_address in met or home_address in gone:
+        outcome.kept = len(outcome.entries)
+        while stored:
+            home_address, entry = stored.popitem()
+            admitted = admit(entry)
+            if admitted is None or self.install(admitted) is not EffectResult.DONE:
+                outcome.sequences[home_address] = entry.sequence
                 continue
-            home_link = admit(entry)
-            if home_link is None:
-                outcome.refused += 1
-                continue
-            admitted = entry if entry.home_link == home_link else replace(entry, home_link=home_link)
-            if self.install(admitted) is EffectResult.DONE:
-                outcome.entries.append(admitted)
-                outcome.installed += 1
-            else:
-                outcome.refused += 1
+            outcome.entries.append(admitted)
+            outcome.installed += 1
         return outcome
+
+    def _keep(self, entry: BindingCacheEntry, found: InstalledBinding) -> None:
+        slot = self._adjacencies.acquire(entry.care_of_address)
+        if entry.home_link != found.home_link:
+            self._bindings.install(entry, slot)
+        elif slot != found.adjacency:
+            self._bindings.point(entry.home_address, slot)
 
 
 def _merge(entry: BindingCacheEntry, found: InstalledBinding) -> BindingCacheEntry:
     """The file's entry with what the map knows better: the map is written before the file is."""
-    return BindingCacheEntry(
-        home_address=entry.home_address,
-        care_of_address=entry.care_of_address
-        if entry.care_of_address == found.care_of_address
-        else found.care_of_address,
-        home_agent_address=found.home_agent_address,
-        home_link=found.home_link,
-        sequence=entry.sequence,
-        lifetime_units=entry.lifetime_units,
-        registered_ns=entry.registered_ns,
+    # Of equal addresses the file's: there its objects are shared, and a hundred thousand others are not kept.
+    has_moved = entry.care_of_address != found.care_of_address
+    return replace(
+        entry,
+        care_of_address=found.care_of_address if has_moved else entry.care_of_address,
         expires_ns=found.expires_ns,
         link_local_compatible=found.link_local_compatible,
-        key_management_mobility=entry.key_management_mobility,
     )

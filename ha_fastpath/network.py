@@ -41,12 +41,6 @@ class Links(Protocol):
     def resynchronize(self, links: Iterable[Link]) -> None: ...
 
 
-class Bindings(Protocol):
-    """Those who use next hops."""
-
-    def follow(self, repointed: Mapping[IPv6Address, int]) -> None: ...
-
-
 class NetworkFollower:
     """Passes on each event, and keeps the gateways awake."""
 
@@ -54,13 +48,14 @@ class NetworkFollower:
         self,
         adjacencies: Adjacencies,
         links: Links,
-        bindings: Bindings,
+        follow: Callable[[Mapping[IPv6Address, int]], None],
         read_all: Callable[[], NetworkState],
         wake: Callable[[list[tuple[int, IPv6Address]]], None],
     ) -> None:
+        """`follow` points the bindings of care-of addresses at other slots."""
         self._adjacencies = adjacencies
         self._links = links
-        self._bindings = bindings
+        self._follow = follow
         self._read_all = read_all
         self._wake = wake
         self._waking: asyncio.Task[None] | None = None
@@ -73,9 +68,9 @@ class NetworkFollower:
             case EventsLost():
                 found = self._read_all()
                 self._links.resynchronize(found.links)
-                self._bindings.follow(self._adjacencies.resynchronize(found.routes, found.neighbors))
+                self._follow(self._adjacencies.resynchronize(found.routes, found.neighbors))
             case _:
-                self._bindings.follow(self._adjacencies.handle(event))
+                self._follow(self._adjacencies.handle(event))
 
     def start(self) -> None:
         """Keep gateways awake from now on, on the running loop."""

@@ -223,8 +223,8 @@ class WatchedAssociations:
 class BindingMap(Protocol):
     """Bindings as the data path has them, next hops included."""
 
-    def install(self, entry: BindingCacheEntry) -> EffectResult: ...
-    def remove(self, home_address: IPv6Address) -> None: ...
+    def install(self, entry: BindingCacheEntry, previous: BindingCacheEntry | None) -> EffectResult: ...
+    def remove(self, entry: BindingCacheEntry) -> None: ...
     def start_dad(self, address: IPv6Address, home_link: int) -> None: ...
     def stop_dad(self, address: IPv6Address) -> None: ...
 
@@ -242,9 +242,17 @@ class PacketSender(Protocol):
     def send(self, packet: bytes, /) -> bool: ...
 
 
+class BindingCache(Protocol):
+    """The bindings in force, to read."""
+
+    def get(self, home_address: IPv6Address) -> BindingCacheEntry | None: ...
+
+
 class RegisteringAgent(Agent[Effect, Event], Protocol):
     """control.home_agent.HomeAgent, as far as it is used here."""
 
+    @property
+    def bindings(self) -> BindingCache: ...
     def effect_done(self, effect: InstallBinding, result: EffectResult, now: int) -> None: ...
 
 
@@ -295,7 +303,7 @@ class HomeAgentService:
             case InstallBinding():
                 self._install(effect)
             case RemoveBinding():
-                self._bindings.remove(effect.entry.home_address)
+                self._bindings.remove(effect.entry)
                 self._record.record_removal(effect.entry.home_address, effect.entry.sequence)
             case ReserveSequenceNumbers():
                 self._reserve(effect)
@@ -305,7 +313,8 @@ class HomeAgentService:
                 self._bindings.stop_dad(effect.address)
 
     def _install(self, effect: InstallBinding) -> None:
-        result = self._bindings.install(effect.entry)
+        # The cache has the new entry only once it is known to be in the map.
+        result = self._bindings.install(effect.entry, self._agent.bindings.get(effect.entry.home_address))
         if result is EffectResult.DONE:
             self._record.record_binding(effect.entry, self._now_ns())
         self._agent.effect_done(effect, result, self._now_ns())

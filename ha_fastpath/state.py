@@ -233,11 +233,14 @@ class State:
     def _read(self, stored: Stored, now: int) -> None:
         connection = self._connection
         wall = self._wall_clock_ns()
+        # A hundred thousand bindings have a handful of home agents and lifetimes: one object each, not one a binding.
+        home_agents: dict[bytes, IPv6Address] = {}
+        lifetimes: dict[int, int] = {}
         for packed, sequence in connection.execute("SELECT home_address, sequence FROM last_sequence"):
             stored.sequences[IPv6Address(packed)] = sequence
         for row in connection.execute("SELECT * FROM binding"):
             home_address = IPv6Address(row[0])
-            lifetime_units = row[5]
+            lifetime_units = lifetimes.setdefault(row[5], row[5])
             # A wall clock set back must not lengthen a binding's life.
             remaining_ns = min(row[7] - wall, lifetime_units * LIFETIME_UNIT_NS)
             if remaining_ns <= 0:
@@ -248,7 +251,7 @@ class State:
             stored.bindings[home_address] = BindingCacheEntry(
                 home_address=home_address,
                 care_of_address=IPv6Address(row[1]),
-                home_agent_address=IPv6Address(row[2]),
+                home_agent_address=home_agents.get(row[2]) or home_agents.setdefault(row[2], IPv6Address(row[2])),
                 home_link=row[3],
                 sequence=row[4],
                 lifetime_units=lifetime_units,

@@ -121,19 +121,22 @@ class Scene:
         return {address: count for address, count in self.adjacencies.claims.items() if count}
 
 
-def admit(_entry: BindingCacheEntry) -> int | None:
-    return 1
+def admit(found: BindingCacheEntry) -> BindingCacheEntry | None:
+    return replace(found, home_link=1)
 
 
 def test_a_binding_holds_one_claim_through_refresh_and_move() -> None:
     scene = Scene()
+    previous = None
     for care_of_address in (care_of(1), care_of(1), care_of(2)):
-        assert scene.forwarding.install(entry(0, care_of_address)) is EffectResult.DONE
+        present = entry(0, care_of_address)
+        assert scene.forwarding.install(present, previous) is EffectResult.DONE
         assert scene.claims() == {care_of_address: 1}
+        previous = present
     assert scene.table.content[home(0)].adjacency == 3
-    scene.forwarding.remove(home(0))
+    scene.forwarding.remove(entry(0, care_of(2)))
     assert scene.claims() == {}
-    scene.forwarding.remove(home(0))
+    assert scene.table.content == {}
 
 
 def test_a_write_that_failed_leaves_no_claim() -> None:
@@ -145,10 +148,11 @@ def test_a_write_that_failed_leaves_no_claim() -> None:
 
 def test_bindings_follow_their_slots() -> None:
     scene = Scene()
-    for number, care_of_address in enumerate((care_of(1), care_of(2), care_of(1))):
-        scene.forwarding.install(entry(number, care_of_address))
-    scene.forwarding.follow({})
-    scene.forwarding.follow({care_of(1): 9})
+    entries = [entry(number, care_of_address) for number, care_of_address in enumerate(map(care_of, (1, 2, 1)))]
+    for each in entries:
+        scene.forwarding.install(each)
+    scene.forwarding.follow({}, entries)
+    scene.forwarding.follow({care_of(1): 9}, entries)
     assert [scene.table.content[home(number)].adjacency for number in range(3)] == [9, 3, 9]
 
 
@@ -172,7 +176,7 @@ def test_what_map_and_file_both_have_is_kept_as_the_map_has_it() -> None:
     (kept,) = outcome.entries
     # The file was written before the last move was: the sequence number is its, the rest the map's.
     assert (kept.care_of_address, kept.expires_ns, kept.sequence) == (care_of(5), NOW + 77, 7)
-    assert (outcome.kept, outcome.installed, outcome.removed, outcome.refused) == (1, 0, [], 0)
+    assert (outcome.kept, outcome.installed, outcome.removed, outcome.sequences) == (1, 0, [], {})
     assert scene.table.writes == writes
     assert scene.claims() == {care_of(5): 1}
     assert scene.tentative.content == {}
@@ -199,7 +203,7 @@ def test_what_has_expired_in_the_map_is_removed(expires_ns: int) -> None:
     scene.table.install(entry(0, expires_ns=expires_ns), 3)
     outcome = scene.forwarding.reconcile({home(0): entry(0)}, admit, NOW)
     assert outcome.removed == [home(0)]
-    assert outcome.entries == []
+    assert (outcome.entries, outcome.sequences) == ([], {home(0): 7})
     assert scene.table.content == {}
 
 
@@ -225,12 +229,13 @@ def test_what_may_not_go_on_does_not() -> None:
     scene = Scene()
     scene.table.install(entry(0), 3)
     outcome = scene.forwarding.reconcile({home(0): entry(0), home(1): entry(1)}, lambda _entry: None, NOW)
-    assert (outcome.removed, outcome.refused, outcome.entries) == ([home(0)], 1, [])
+    assert (outcome.removed, outcome.entries) == ([home(0)], [])
+    # What stays of them is what keeps old Binding Updates out.
+    assert outcome.sequences == {home(0): 7, home(1): 7}
     assert scene.table.content == {}
 
 
 def test_more_than_the_table_holds_is_refused() -> None:
     scene = Scene(room=1)
     outcome = scene.forwarding.reconcile({home(0): entry(0), home(1): entry(1)}, admit, NOW)
-    assert (outcome.installed, outcome.refused) == (1, 1)
-    assert len(outcome.entries) == 1
+    assert (outcome.installed, len(outcome.entries), len(outcome.sequences)) == (1, 1, 1)

@@ -74,7 +74,7 @@ class Scene:
         self.follower = NetworkFollower(
             self.adjacencies,
             self.links,
-            self.bindings,
+            self.bindings.follow,
             lambda: NetworkState((ETH0,), (ROUTE,), ()),
             self._wake,
         )

@@ -10,7 +10,7 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from control.binding.cache import BindingCacheEntry
+from control.binding.cache import BindingCache, BindingCacheEntry
 from control.binding.effects import (
     Effect,
     EffectResult,
@@ -57,6 +57,7 @@ class Agent:
         self.deadline_ns: int | None = None
         self.done: list[tuple[InstallBinding, EffectResult]] = []
         self.timers = 0
+        self.bindings = BindingCache()
 
     def receive_frame(self, frame: bytes, interface: str, now: int) -> None:
         assert interface == "eth0"
@@ -93,12 +94,13 @@ class Machine:
         self.result = EffectResult.DONE
         self.reservations: list[Callable[[], None]] = []
 
-    def install(self, entry: BindingCacheEntry) -> EffectResult:
+    def install(self, entry: BindingCacheEntry, previous: BindingCacheEntry | None) -> EffectResult:
+        assert previous is None
         self.log.append(("install", entry.home_address))
         return self.result
 
-    def remove(self, home_address: IPv6Address) -> None:
-        self.log.append(("remove", home_address))
+    def remove(self, entry: BindingCacheEntry) -> None:
+        self.log.append(("remove", entry.home_address))
 
     def start_dad(self, address: IPv6Address, home_link: int) -> None:
         self.log.append(("start_dad", address, home_link))

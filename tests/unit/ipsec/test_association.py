@@ -231,3 +231,17 @@ def test_removing_what_is_not_there_is_a_bug() -> None:
     with pytest.raises(InvariantError, match="0x7d0"):
         database.remove(association(0x7D0))
     assert list(database) == [first]
+
+
+def test_a_frozen_database_only_shrinks() -> None:
+    database = SecurityAssociationDatabase(Role.HOME_AGENT)
+    update, acknowledgement = pair()
+    database.add(update)
+    database.add(acknowledgement)
+    database.freeze()
+    with pytest.raises(InvariantError, match="frozen"):
+        database.add(others())
+    assert database.by_spi(0x7D0) is update
+    assert database.outbound(HOME_ADDRESS, ACKNOWLEDGEMENT) is acknowledgement
+    database.remove(update)
+    assert list(database) == [acknowledgement]
