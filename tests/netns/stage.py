@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,7 +51,7 @@ MOBILITY_HEADER = 135
 ROUTING_HEADER = 43
 BINDING_ACKNOWLEDGEMENT_TYPE = 6
 UPDATE_SPI = 0x1000
-ACKNOWLEDGEMENT_SPI = 0x2000
+ACKNOWLEDGEMENT_SPI = 0x1000000
 
 _CLONE_NEWNET = 0x4000_0000
 _PR_SET_PDEATHSIG = 1
@@ -259,22 +259,6 @@ class MobileNode:
     number: int
     sequence: int = 0
     esp_sequence: int = 0
-    _update: Any = field(init=False, repr=False)
-    _acknowledgement: Any = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        def association(spi: int, salt: int) -> Any:
-            return SecurityAssociation(
-                ESP,
-                spi=spi + self.number,
-                crypt_algo="AES-CBC",
-                crypt_key=self._key(salt, 16),
-                auth_algo="SHA2-256-128",
-                auth_key=self._key(salt + 1, 32),
-            )
-
-        self._update = association(UPDATE_SPI, 0)
-        self._acknowledgement = association(ACKNOWLEDGEMENT_SPI, 2)
 
     @property
     def home_address(self) -> IPv6Address:
@@ -285,6 +269,16 @@ class MobileNode:
 
     def _key(self, salt: int, length: int) -> bytes:
         return (self.number * 4 + salt + 1).to_bytes(4) * (length // 4)
+
+    def _association(self, spi: int, salt: int) -> Any:
+        return SecurityAssociation(
+            ESP,
+            spi=spi + self.number,
+            crypt_algo="AES-CBC",
+            crypt_key=self._key(salt, 16),
+            auth_algo="SHA2-256-128",
+            auth_key=self._key(salt + 1, 32),
+        )
 
     def keys(self) -> str:
         """Its part of the keys file."""
@@ -320,7 +314,8 @@ anti_replay = true
                 options=[MIP6OptAltCoA(acoa=care_of_address)],
             )
         )
-        return bytes(self._update.encrypt(IPv6(bytes(packet)), seq_num=self.esp_sequence))
+        association = self._association(UPDATE_SPI, 0)
+        return bytes(association.encrypt(IPv6(bytes(packet)), seq_num=self.esp_sequence))
 
     def is_answered_by(self, packet: bytes) -> bool:
         """Whether a packet is ESP behind a routing header, under our SPI: cheap, to be timed by."""
@@ -334,7 +329,7 @@ anti_replay = true
         assert (routing.type, routing.segleft, routing.addresses) == (2, 1, [str(self.home_address)])
         # As the routing header's processing leaves it; scapy cannot open what stands behind an extension header.
         arrived = IPv6(src=layers.src, dst=str(self.home_address), nh=socket.IPPROTO_ESP) / Raw(bytes(layers[ESP]))
-        opened = self._acknowledgement.decrypt(IPv6(bytes(arrived)))
+        opened = self._association(ACKNOWLEDGEMENT_SPI, 2).decrypt(IPv6(bytes(arrived)))
         message = bytes(opened.payload)
         assert opened.nh == MOBILITY_HEADER
         assert in6_chksum(MOBILITY_HEADER, arrived, message) == 0

@@ -12,6 +12,7 @@ import json
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,18 @@ from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
-from tests.netns.stage import REPOSITORY, Daemon, MobileNode, Port, Stage, encapsulated, wait_until
+from control.binding.cache import BindingCacheEntry
+from ha_fastpath.state import State
+from tests.netns.stage import (
+    HOME_AGENT_ADDRESS,
+    REPOSITORY,
+    Daemon,
+    MobileNode,
+    Port,
+    Stage,
+    encapsulated,
+    wait_until,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -28,6 +40,9 @@ READY_S = 2.0
 FIRST_REGISTRATION_S = 1.2
 REFRESH_P99_S = 0.010
 ROUNDS = 3
+MANY = 100_000
+MANY_OCTETS = 260_000_000
+SEQUENCE = 1234
 
 
 def data_path(daemon: Daemon, reason: str) -> int:
@@ -290,6 +305,40 @@ def test_detach_ends_forwarding(stage: Stage, daemon: Daemon, world_port: Port, 
     assert daemon.show("bindings")[0]["home_address"] == str(mobile_node.home_address)
     home_port.send(to_home_address(mobile_node, 0))
     assert world_port.receive(is_tunnelled) is not None
+
+
+def test_a_hundred_thousand_bindings_fit(stage: Stage, daemon: Daemon, world_port: Port) -> None:
+    """With the security associations of all of them, as a restart of a full home agent finds it."""
+    stage.write_files(MANY, maximum_bindings=MANY)
+    now = time.monotonic_ns()
+    with State(stage.state_file) as state:
+        state.load(now)
+        for number in range(MANY):
+            state.record_binding(restored(MobileNode(number), now), now)
+    daemon.start()
+    assert daemon.show("status")[0]["bindings"] == {"count": MANY, "maximum": MANY}
+    assert daemon.resident_octets() < MANY_OCTETS
+    # The last of them refreshes, with the sequence number that the file remembers.
+    mobile_node = MobileNode(MANY - 1, sequence=SEQUENCE)
+    assert world_port.register(mobile_node)[0].status == 0
+    assert sum(1 for _ in daemon.show("bindings")) == MANY
+    assert daemon.resident_octets() < MANY_OCTETS
+
+
+def restored(mobile_node: MobileNode, now: int) -> BindingCacheEntry:
+    """A binding as a daemon of before has recorded it."""
+    return BindingCacheEntry(
+        home_address=mobile_node.home_address,
+        care_of_address=mobile_node.care_of_address(),
+        home_agent_address=HOME_AGENT_ADDRESS,
+        home_link=1,
+        sequence=SEQUENCE,
+        lifetime_units=900,
+        registered_ns=now,
+        expires_ns=now + 3600 * 10**9,
+        link_local_compatible=False,
+        key_management_mobility=False,
+    )
 
 
 def test_its_readiness_is_told_to_the_service_manager(stage: Stage, daemon: Daemon) -> None:
