@@ -127,6 +127,10 @@ async def _serve(configuration: Configuration, associations: SecurityAssociation
             ready = await _start(configuration, associations, opened)
         except _REFUSALS as error:
             raise StartError(str(error)) from error
+        except PermissionError as error:
+            raise StartError(
+                f"{error}: a right is missing; run it as root, or by deploy/ha-fastpath.service"
+            ) from error
         gc.freeze()
         gc.enable()
         footprint.shrink()
