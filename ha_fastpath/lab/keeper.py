@@ -146,16 +146,21 @@ def main(prefix: str) -> int:
         signal.signal(number, signal.SIG_IGN)
     failures = remove_abandoned()
     if failures:
-        print("; ".join(failures))
+        _say("; ".join(failures))
         return 1
     descriptor = lock_directory(prefix)
-    print(READY, flush=True)
+    _say(READY)
     sys.stdin.buffer.read()
     failures = remove(prefix)
     os.close(descriptor)
-    with contextlib.suppress(BrokenPipeError):
-        print("; ".join(failures), flush=True)
+    _say("; ".join(failures))
     return 1 if failures else 0
+
+
+def _say(text: str) -> None:
+    # Whoever started us may be dead already, which is what we are here for.
+    with contextlib.suppress(BrokenPipeError):
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -136,10 +136,10 @@ def panel(picture: Picture, now_ns: int, width: int) -> Panel:
     grid = Table.grid(padding=(0, 1), expand=True)
     grid.add_column(width=LABEL_WIDTH, style="bold", no_wrap=True)
     grid.add_column(ratio=1, no_wrap=True)
-    grid.add_row("binding", _binding(picture, now_ns))
-    grid.add_row("to the node", _meter(picture.tunnelled, "tunnelled", "green"))
-    grid.add_row("from the node", _meter(picture.reverse_tunnelled, "reverse-tunnelled", "green"))
-    grid.add_row("solicitations", f"{picture.solicitations_answered} answered by XDP for the absent node")
+    grid.add_row("binding", _binding(picture, now_ns, width))
+    grid.add_row("to the node", _meter(picture.tunnelled, "tunnelled", width))
+    grid.add_row("from the node", _meter(picture.reverse_tunnelled, "reverse-tunnelled", width))
+    grid.add_row("solicitations", f"{picture.solicitations_answered} answered for the absent node")
     grid.add_row("TCP", _transfer(picture, max(10, width - LABEL_WIDTH - 30)))
     grid.add_row("pings", _pings(picture.outcome))
     strip_width = max(10, width - LABEL_WIDTH - 8)
@@ -150,7 +150,7 @@ def panel(picture: Picture, now_ns: int, width: int) -> Panel:
         grid.add_row(f"handover {number}", _handover(handover, picture.outcome))
     return Panel(
         Group(_map(picture), Text(), grid),
-        title="[bold]ha-fastpath[/bold] · Mobile IPv6 in XDP",
+        title="[bold]ha-fastpath[/bold] · Mobile IPv6, forwarded by XDP",
         subtitle=f"{elapsed(picture, now_ns).strip()} · {picture.said}",
         border_style="cyan",
         box=box.ROUNDED,
@@ -169,31 +169,36 @@ def _map(picture: Picture) -> Table:
         if place == picture.place:
             present.append("● mobile node", f"bold {_PLACE_STYLES[place]}")
             if picture.binding is not None and place != HOME:
-                present.append("  ⇄ tunnel to the home agent", "green")
+                present.append("  ⇄ tunnelled", "green")
         rows.add_row(
             Text(trunk.rjust(len("correspondent ── router ─┬─")), "dim"), Text(named(place).ljust(10)), present
         )
     return rows
 
 
-def _binding(picture: Picture, now_ns: int) -> RenderableType:
+def _binding(picture: Picture, now_ns: int, width: int) -> RenderableType:
     if picture.binding is None:
         return Text("none: the node receives its packets itself" if picture.place == HOME else "none", "dim")
     left_s = picture.binding.left_s(now_ns)
     row = Table.grid(padding=(0, 1))
     row.add_row(
         Text(f"{HOME_ADDRESS} → {picture.binding.care_of_address}"),
-        ProgressBar(total=picture.binding.lifetime_s, completed=left_s, width=16, finished_style="green"),
-        f"{left_s:.0f} of {picture.binding.lifetime_s} s left",
+        ProgressBar(
+            total=picture.binding.lifetime_s,
+            completed=left_s,
+            width=max(4, min(16, width - 84)),
+            finished_style="green",
+        ),
+        f"{left_s:.0f} of {picture.binding.lifetime_s} s",
     )
     return row
 
 
-def _meter(meter: Meter, word: str, style: str) -> Text:
+def _meter(meter: Meter, word: str, width: int) -> Text:
     return Text.assemble(
         (f"{meter.rate:6.0f}/s ", "bold" if meter.rate else "dim"),
-        (sparkline(meter.history), style),
-        f"  {meter.total:,} {word} by XDP",
+        (sparkline(list(meter.history)[-max(4, width - 67) :]), "green"),
+        f"  {meter.total:,} {word}",
     )
 
 

@@ -43,9 +43,9 @@ def test_the_panel_tells_where_the_node_is_and_what_the_handover_cost() -> None:
     home, foreign = (next(line for line in text.splitlines() if f"─ {name}" in line) for name in ("home ", "foreign 1"))
     assert "◆ home agent" in home
     assert "● mobile node" not in home
-    assert "● mobile node  ⇄ tunnel" in foreign
+    assert "● mobile node  ⇄ tunnelled" in foreign
     assert "2001:db8:1::100 → 2001:db8:2::ff:fe00:402" in text
-    assert "12 of 16 s left" in text
+    assert "12 of 16 s" in text
     assert re.search("home → foreign 1 +300 ms +30 pings lost", text)
     assert "600 sent, 570 answered, 30 lost in handovers" in text
     assert "5.0 MB" in text
@@ -59,6 +59,16 @@ def test_the_strips_share_one_scale() -> None:
     begin = shares.index("▇")
     assert shares[begin : begin + 10] == "▇" * 8 + "▁▆"
     assert places[begin:].startswith("home ───foreign 1 ───")
+
+
+def test_the_panel_fits_into_eighty_columns() -> None:
+    picture = recorded_picture()
+    for tick in range(40):
+        picture.tunnelled.add(12_345 + tick * 200, BEGAN_NS + tick * S // 4)
+        picture.reverse_tunnelled.add(12_345 + tick * 200, BEGAN_NS + tick * S // 4)
+    narrow = drawn(panel(picture, BEGAN_NS + 6 * S, 80))
+    assert len(narrow.splitlines()) == len(drawn(panel(picture, BEGAN_NS + 6 * S, 110)).splitlines())
+    assert "…" not in narrow
 
 
 def test_a_panel_is_drawn_before_anything_has_happened() -> None:
