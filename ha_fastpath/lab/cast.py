@@ -80,7 +80,7 @@ class Cast:
 
     def start_mobile_node(self) -> None:
         command = ha_fastpath("mobile-node", "-c", str(self._files.mobile_node), "--json")
-        self._start("the mobile node", self._lab.entering(MOBILE_NODE, command), self._hear_mobile_node)
+        self._start("the mobile node", self._lab.entering(MOBILE_NODE, command), self.hear_mobile_node)
 
     def start_receiver(self) -> None:
         command = [*_module("end_host"), "receive", str(HOME_ADDRESS), str(TCP_PORT)]
@@ -140,8 +140,14 @@ class Cast:
             if left_s <= 0:
                 raise LabError(otherwise)
             self._changed.clear()
+            # Not wait_for: in Python 3.11 it swallows a cancellation, Ctrl-C for one, that meets a line.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), min(left_s, 0.25))
+                async with asyncio.timeout(min(left_s, 0.25)):
+                    await self._changed.wait()
+
+    def heard(self) -> None:
+        """Something was said: who waits looks again."""
+        self._changed.set()
 
     async def stay(self, duration_s: float) -> None:
         """Let time pass; LabError if somebody fails meanwhile."""
@@ -212,7 +218,7 @@ class Cast:
         message = decode(line)
         self._picture.outcome.pings.add(message["sent"], message["received"])
 
-    def _hear_mobile_node(self, line: str) -> None:
+    def hear_mobile_node(self, line: str) -> None:
         message = decode(line)
         match message["event"]:
             case "home":
@@ -276,7 +282,7 @@ class Cast:
                 hear(line)
             except LabError as error:
                 self._fail(f"{child.name}: {error}")
-            self._changed.set()
+            self.heard()
 
         status = await child.read_lines(receive)
         if not child.stopping or status > 0:
@@ -285,7 +291,7 @@ class Cast:
 
     def _fail(self, sentence: str) -> None:
         self._failure = self._failure or sentence
-        self._changed.set()
+        self.heard()
 
 
 def _module(name: str) -> list[str]:
