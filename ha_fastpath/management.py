@@ -109,11 +109,13 @@ class ManagementServer:
             while question := await self._question(reader):
                 for lines in _slices(self._answer(question)):
                     writer.write(b"".join(lines))
-                    await asyncio.wait_for(writer.drain(), self._patience_s)
+                    async with asyncio.timeout(self._patience_s):
+                        await writer.drain()
                     # With all of it in the socket's buffer, drain returns at once and the loop would never turn.
                     await asyncio.sleep(0)
             writer.close()
-            await asyncio.wait_for(writer.wait_closed(), self._patience_s)
+            async with asyncio.timeout(self._patience_s):
+                await writer.wait_closed()
         except (ConnectionError, TimeoutError):
             pass
         finally:
@@ -121,7 +123,9 @@ class ManagementServer:
 
     async def _question(self, reader: asyncio.StreamReader) -> bytes:
         try:
-            return await asyncio.wait_for(reader.readline(), self._patience_s)
+            # Not wait_for: in Python 3.11 it swallows the cancellation by close() that meets a question.
+            async with asyncio.timeout(self._patience_s):
+                return await reader.readline()
         except ValueError:
             # StreamReader's word for a line longer than its limit: there is no finding the next one.
             return b""
@@ -160,7 +164,8 @@ async def ask(path: Path, subject: str, *, patience_s: float = PATIENCE_S) -> As
     try:
         writer.write(_line({"show": subject}))
         while True:
-            line = await asyncio.wait_for(reader.readline(), patience_s)
+            async with asyncio.timeout(patience_s):
+                line = await reader.readline()
             if not line.endswith(b"\n"):
                 raise ManagementError(f"the daemon at {path} went away in the middle of its answer: ask again")
             answer = json.loads(line)
