@@ -60,14 +60,10 @@ class Btf:
 
     def variable(self, section: str, name: str) -> Member | None:
         """Where a variable lies in a data section; None if it has none of this name."""
-        type_id = library().btf__find_by_name_kind(self._pointer, section.encode(), _KIND_DATASEC)
-        return None if type_id < 0 else self.variable_of(type_id, name)
-
-    def variable_of(self, section_id: int, name: str) -> Member | None:
-        """As `variable`, for a section of which the type is known."""
-        address, kind, count = self._type(section_id)
-        if kind != _KIND_DATASEC:
+        section_id = library().btf__find_by_name_kind(self._pointer, section.encode(), _KIND_DATASEC)
+        if section_id < 0:
             return None
+        address, _, count = self._type(section_id)
         for part in self._parts(address, count):
             variable = _Type.from_address(library().btf__type_by_id(self._pointer, part.first))
             if self._name(variable.name_off) == name:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +21,8 @@ from ha_fastpath.dataplane.libbpf import check, check_pointer, library
 
 CONFIGURATION = "ha_configuration"
 RODATA = ".rodata"
-CONFIGURATION_PIN = "configuration"
+CONFIGURATION_PIN = "configuration-abi-"
+"What `.rodata` is pinned as, before the ABI version: a name is read without any right to read BTF."
 
 _BTF_FREE_TYPES = frozenset({abi.MapType.DEVMAP_HASH, abi.MapType.PROGRAM_ARRAY})
 # Set by the kernel itself on devmaps.
@@ -219,14 +220,13 @@ class BpfObject:
             self.program_fds[name] = library().bpf_program__fd(pointer)
 
     def _pin_configuration(self, pin_directory: Path) -> None:
-        """Pin `.rodata` beside the maps: by it the next start, and anyone who looks, learns the ABI version."""
+        """Pin `.rodata` beside the maps: by its name the next start, and anyone who looks, learns the ABI version."""
         fd = self.map_fds.get(RODATA)
         if fd is None:
             return
-        fresh = pin_directory / f"{CONFIGURATION_PIN}-new"
-        fresh.unlink(missing_ok=True)
-        libbpf.pin(fd, fresh)
-        fresh.rename(pin_directory / CONFIGURATION_PIN)
+        pin = pin_directory / f"{CONFIGURATION_PIN}{abi.ABI_VERSION}"
+        pin.unlink(missing_ok=True)
+        libbpf.pin(fd, pin)
 
 
 def _is_rodata(pointer: int) -> bool:
@@ -262,7 +262,7 @@ def _take_over_map(name: str, pointer: int, pin: Path) -> None:
 
 
 def _compare_map(name: str, pointer: int, pin: Path, found: libbpf.MapInformation) -> None:
-    """Sizes by the kernel's word, members by BTF. Raises LoaderError."""
+    """Sizes by the kernel's word, members by BTF where it may be read. Raises LoaderError."""
     for what, is_found, is_wanted in (
         ("type", found.type, library().bpf_map__type(pointer)),
         ("key size", found.key_size, library().bpf_map__key_size(pointer)),
@@ -278,6 +278,12 @@ def _compare_map(name: str, pointer: int, pin: Path, found: libbpf.MapInformatio
         return
     if found.btf_id == 0:
         raise _foreign(name, pin, "BTF", "none", "that of ha_abi.h")
+    # The kernel shows BTF to CAP_SYS_ADMIN alone, which a daemon should not have; sizes and ABI version hold without.
+    with suppress(PermissionError):
+        _compare_members(name, pin, found, layout)
+
+
+def _compare_members(name: str, pin: Path, found: libbpf.MapInformation, layout: abi.MapLayout) -> None:
     with kernel_btf(found.btf_id) as btf:
         for what, type_id, data in (
             ("key", found.btf_key_type_id, layout.key),
@@ -299,30 +305,12 @@ def _layout(members: tuple[Member, ...] | None) -> str:
 
 def _check_pinned_version(pin_directory: Path) -> None:
     """Refuse pins of another ABI version, which may differ where no layout shows it, as in the order of reasons."""
-    pin = pin_directory / CONFIGURATION_PIN
-    if not pin.exists():
-        return
-    found = pinned_abi_version(pin_directory)
-    if found not in (None, abi.ABI_VERSION):
-        raise _foreign(CONFIGURATION_PIN, pin, "ABI version", found, abi.ABI_VERSION)
+    for pin in configuration_pins(pin_directory):
+        found = pin.name.removeprefix(CONFIGURATION_PIN)
+        if found != str(abi.ABI_VERSION):
+            raise _foreign(CONFIGURATION, pin, "ABI version", found, abi.ABI_VERSION)
 
 
-def pinned_abi_version(pin_directory: Path) -> int | None:
-    """The ABI version of the data path pinned in a directory; None if what is pinned there does not tell."""
-    try:
-        fd = libbpf.open_pin(pin_directory / CONFIGURATION_PIN)
-    except FileNotFoundError:
-        return None
-    try:
-        info = libbpf.map_information(fd)
-        if info.btf_id == 0 or info.btf_value_type_id == 0:
-            return None
-        with kernel_btf(info.btf_id) as btf:
-            variable = btf.variable_of(info.btf_value_type_id, CONFIGURATION)
-        if variable is None or variable.offset + variable.size > info.value_size:
-            return None
-        key, value = ctypes.c_uint32(0), ctypes.create_string_buffer(info.value_size)
-        check(library().bpf_map_lookup_elem(fd, ctypes.byref(key), value), f"read the pinned {RODATA}")
-        return int.from_bytes(value.raw[variable.offset : variable.offset + 4], sys.byteorder)
-    finally:
-        os.close(fd)
+def configuration_pins(pin_directory: Path) -> list[Path]:
+    """The pins that tell which ABI version the data path pinned in a directory has; one, or none."""
+    return sorted(pin_directory.glob(f"{CONFIGURATION_PIN}*"))

@@ -19,7 +19,7 @@ from typing import Self
 
 from ha_fastpath.dataplane import abi, libbpf
 from ha_fastpath.dataplane.libbpf import AttachMode
-from ha_fastpath.dataplane.loader import CONFIGURATION_PIN, LoaderError
+from ha_fastpath.dataplane.loader import LoaderError, configuration_pins
 
 _LINK = "link-"
 _CLAIM_ATTEMPTS = 10
@@ -125,8 +125,8 @@ class PinDirectory:
     def detach(self) -> list[str]:
         """End forwarding: detach everywhere, unpin every map, remove the directory. Says what was left in it."""
         self.detach_others(())
-        for name in (*abi.MAPS, CONFIGURATION_PIN, f"{CONFIGURATION_PIN}-new"):
-            (self.path / name).unlink(missing_ok=True)
+        for pin in (*(self.path / name for name in abi.MAPS), *configuration_pins(self.path)):
+            pin.unlink(missing_ok=True)
         left = sorted(pin.name for pin in self.path.iterdir())
         if not left:
             self.path.rmdir()

@@ -19,7 +19,7 @@ import pytest
 
 from ha_fastpath.dataplane import abi, libbpf
 from ha_fastpath.dataplane.libbpf import AttachMode
-from ha_fastpath.dataplane.loader import BpfObject, LoaderError, pinned_abi_version
+from ha_fastpath.dataplane.loader import BpfObject, LoaderError, configuration_pins
 from ha_fastpath.dataplane.pins import OwnedError, PinDirectory
 from tests.bpf.compiler import HEADERS, compile_bpf
 from tests.bpf.namespace import bpf_file_system, ip, network_namespace
@@ -162,7 +162,7 @@ def test_maps_are_pinned_by_their_full_names(built: Path, pins: Path) -> None:
             "home_agent_addresses",
             "taps",
             "counters",
-            "configuration",
+            "configuration-abi-1",
         }
         shown = bpftool("map", "show", "pinned", str(pins / "home_agent_addresses"))
         assert (shown["type"], shown["bytes_key"], shown["bytes_value"]) == ("hash", 16, 4)
@@ -176,7 +176,7 @@ def test_a_restart_finds_the_maps_with_what_is_in_them(built: Path, built_anew: 
         assert libbpf.map_information(loaded.map_fd("bindings")).id == before["bindings"]
         assert libbpf.map_information(loaded.map_fd("taps")).id == before["taps"]
     # The configuration is each load's own.
-    assert before.pop("configuration") != after.pop("configuration")
+    assert before.pop("configuration-abi-1") != after.pop("configuration")
     assert before == after
 
 
@@ -289,14 +289,14 @@ def test_a_place_outside_bpffs_is_refused(pins: Path, tmp_path: Path) -> None:
 def test_another_size_is_refused_and_nothing_changed(built: Path, pins: Path) -> None:
     with PinDirectory.claim(pins):
         BpfObject.load(built, pin_directory=pins).close()
-        before = bpftool("map", "show", "pinned", str(pins / "configuration"))["id"]
+        before = bpftool("map", "show", "pinned", str(pins / "configuration-abi-1"))["id"]
         with pytest.raises(LoaderError) as refusal:
             BpfObject.load(built, max_entries={"bindings": 32}, pin_directory=pins)
         assert str(refusal.value).startswith(
             f"the map `bindings` pinned at {pins}/bindings has max_entries 16, wanted is 32: "
         )
         assert "run `ha-fastpath detach`" in str(refusal.value)
-        assert bpftool("map", "show", "pinned", str(pins / "configuration"))["id"] == before
+        assert bpftool("map", "show", "pinned", str(pins / "configuration-abi-1"))["id"] == before
 
 
 def test_another_layout_of_the_same_size_is_refused(built: Path, pins: Path, tmp_path: Path) -> None:
@@ -334,13 +334,13 @@ def test_another_abi_version_is_refused(
     (tmp_path / "ha_abi.h").write_text(re.sub(r"(ABI_VERSION) \d+", r"\1 99", header), encoding="ascii")
     newer = compile_bpf(source(), tmp_path, "newer", tmp_path)
     with PinDirectory.claim(pins):
-        assert pinned_abi_version(pins) is None
+        assert configuration_pins(pins) == []
         with BpfObject.load(built, configuration=abi.HaConfiguration(), pin_directory=pins):
-            assert pinned_abi_version(pins) == abi.ABI_VERSION
+            assert [pin.name for pin in configuration_pins(pins)] == ["configuration-abi-1"]
         with pytest.raises(LoaderError, match=r"newer\.bpf\.o has ABI version 99, wanted is 1: "):
             BpfObject.load(newer, configuration=abi.HaConfiguration(), pin_directory=pins)
         monkeypatch.setattr(abi, "ABI_VERSION", 99)
-        with pytest.raises(LoaderError, match=r"`configuration` pinned at \S+ has ABI version 1, wanted is 99"):
+        with pytest.raises(LoaderError, match=r"pinned at \S+/configuration-abi-1 has ABI version 1, wanted is 99"):
             BpfObject.load(newer, configuration=abi.HaConfiguration(), pin_directory=pins)
 
 
@@ -383,3 +383,18 @@ def test_what_is_no_object_is_refused(tmp_path: Path) -> None:
         BpfObject.load(path)
     with pytest.raises(LoaderError, match="is not a BPF object"):
         BpfObject.load(tmp_path / "missing.bpf.o")
+
+
+def test_maps_are_taken_over_without_the_right_to_read_btf(built: Path, pins: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from ha_fastpath.dataplane import abi;"
+        " from ha_fastpath.dataplane.loader import BpfObject;"
+        " path, pins = map(Path, sys.argv[1:]);"
+        " BpfObject.load(path, configuration=abi.HaConfiguration(), pin_directory=pins).close()"
+    )
+    rights = "-all,+bpf,+net_admin,+perfmon"
+    with PinDirectory.claim(pins):
+        for _ in range(2):
+            subprocess.run(
+                ["setpriv", f"--bounding-set={rights}", sys.executable, "-c", script, built, pins], check=True
+            )
