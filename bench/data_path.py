@@ -2,9 +2,9 @@
 """Nanoseconds a packet of each path through the home agent's XDP program, beside a bare XDP_TX program.
 
 Every run gets a fresh packet from bench/restore.bpf.c, whose own cost is the bare program's row: once with one address,
-once with the list of them. Rows are measured in turn, so that the machine's drift meets all alike, and the counters must
-show that every packet took the path meant. BPF_PROG_TEST_RUN runs the program without a NIC and a driver: these are
-figures of the program, not of a link.
+once with the list of them. Rows are measured in turn, so that the machine's drift meets all alike, and the counters
+must show that every packet took the path meant. BPF_PROG_TEST_RUN runs the program without a NIC and a driver: these
+are figures of the program, not of a link.
 """
 
 from __future__ import annotations
