@@ -299,6 +299,7 @@ class Scenario:
             alternate,
             "nonce-indices" in flags,
         )
+        body += bytes.fromhex(values.get("options", ""))
         message = octets.mobility(int(values.get("type", "5")), body, home_address, home_agent)
         if "bad-checksum" in flags:
             message = message[:4] + bytes((message[4] ^ 1,)) + message[5:]
