@@ -173,7 +173,7 @@ async def _start(
     home_links = home_links_of(configuration, links)
     _write_home_links(maps.home_links, maps.home_agent_addresses, home_links)
 
-    adjacencies = AdjacencyTable(maps.adjacencies)
+    adjacencies = AdjacencyTable(maps.adjacencies, is_settled=False)
     for link in links.values():
         adjacencies.serve_interface(link.index, link.mac, link.mtu)
     forwarding = Forwarding(maps.bindings, maps.tentative, adjacencies)
@@ -221,6 +221,7 @@ async def _start(
     reconciled = forwarding.reconcile(
         stored.bindings, lambda entry: admitted(entry, agent_configuration, associations), now
     )
+    adjacencies.settle()
     # Of the bindings that do not go on, only the sequence number stays.
     for home_address, sequence in reconciled.sequences.items():
         state.record_removal(home_address, sequence)

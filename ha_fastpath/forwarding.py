@@ -137,14 +137,13 @@ class Forwarding:
         outcome = Reconciled()
         for found in self._bindings.items():
             entry = stored.pop(found.home_address, None)
-            if entry is None or found.expires_ns <= now or (admitted := admit(entry)) is None:
+            admitted = None if entry is None or found.expires_ns <= now else admit(_merge(entry, found))
+            if admitted is None or not self._keep(admitted, found):
                 outcome.removed.append(found.home_address)
                 if entry is not None:
                     outcome.sequences[entry.home_address] = entry.sequence
                 continue
-            kept = _merge(admitted, found)
-            self._keep(kept, found)
-            outcome.entries.append(kept)
+            outcome.entries.append(admitted)
         for home_address in outcome.removed:
             self._bindings.remove(home_address)
         outcome.kept = len(outcome.entries)
@@ -158,12 +157,16 @@ class Forwarding:
             outcome.installed += 1
         return outcome
 
-    def _keep(self, entry: BindingCacheEntry, found: InstalledBinding) -> None:
+    def _keep(self, entry: BindingCacheEntry, found: InstalledBinding) -> bool:
+        """Whether the map has the binding as it goes on."""
         slot = self._adjacencies.acquire(entry.care_of_address)
         if entry.home_link != found.home_link:
-            self._bindings.install(entry, slot)
-        elif slot != found.adjacency:
-            self._bindings.point(entry.home_address, slot)
+            is_kept = self._bindings.install(entry, slot) is EffectResult.DONE
+        else:
+            is_kept = slot == found.adjacency or self._bindings.point(entry.home_address, slot)
+        if not is_kept:
+            self._adjacencies.release(entry.care_of_address)
+        return is_kept
 
 
 def _merge(entry: BindingCacheEntry, found: InstalledBinding) -> BindingCacheEntry:
@@ -173,6 +176,11 @@ def _merge(entry: BindingCacheEntry, found: InstalledBinding) -> BindingCacheEnt
     return replace(
         entry,
         care_of_address=found.care_of_address if has_moved else entry.care_of_address,
+        home_agent_address=(
+            entry.home_agent_address
+            if entry.home_agent_address == found.home_agent_address
+            else found.home_agent_address
+        ),
         expires_ns=found.expires_ns,
         link_local_compatible=found.link_local_compatible,
     )

@@ -4,8 +4,9 @@
 Fed by plain events, of the main table's routes, of neighbors (RFC 4861 section 7.3.2), and of the interfaces that the
 data path serves; writes slots and does no other I/O. A slot is filled while its route has one gateway, with a known
 link-layer address, on a served interface; whoever finds it empty asks the kernel's FIB. Slot 0 is never filled:
-destinations on the link itself, several next hops, and whatever there is no slot left for. Policy rules are not known
-here: a network that routes by more than the main table must not cache.
+destinations on the link itself, several next hops, routes that a gateway does not tell all of (one for some sources, or
+with an MTU of its own), and whatever there is no slot left for. Policy rules are not known here: a network that routes
+by more than the main table must not cache.
 """
 
 from __future__ import annotations
@@ -77,9 +78,14 @@ class _Interface:
 class AdjacencyTable:
     """Slots by care-of address, kept right by what happens in the network."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, *, is_settled: bool = True) -> None:
+        """With `is_settled` false, slots are given but none is filled until `settle`.
+
+        A predecessor numbered them otherwise: while there are bindings that name its slots, all must be empty, and
+        these bindings' next hops are asked of the FIB.
+        """
         self._slots = slots
-        # A predecessor numbered them otherwise; bindings that still name its slots fall back to the FIB.
+        self._is_settled = is_settled
         slots.clear()
         self._filled: dict[int, tuple[int, int, bytes, bytes]] = {}
         self._free = deque(range(1, Limit.MAX_ADJACENCIES))
@@ -93,6 +99,12 @@ class AdjacencyTable:
         self._interfaces: dict[int, _Interface] = {}
         # Prefixes with a slot by their gateway: those that an event of a neighbor or of an interface concerns.
         self._users: dict[tuple[int, IPv6Address], set[tuple[int, int]]] = {}
+
+    def settle(self) -> None:
+        """Fill the slots: each binding names its own by now."""
+        self._is_settled = True
+        for prefix in self._all():
+            self._fill(prefix)
 
     @property
     def slots_in_use(self) -> int:
@@ -311,7 +323,7 @@ class AdjacencyTable:
 
     def _fill(self, prefix: _Prefix) -> None:
         """Write or empty a slot, as what is known of its next hop demands; nothing where that has not changed."""
-        if not prefix.slot:
+        if not prefix.slot or not self._is_settled:
             return
         content = self._content(prefix.gateway())
         if content is None:

@@ -230,17 +230,37 @@ def _routes(messages: Iterable[Any]) -> Iterator[Route]:
         destination = message.get_attr("RTA_DST") or "::"
         next_hops = tuple(_next_hops(message)) if message["type"] == _RTN_UNICAST else ()
         prefix = IPv6Network((destination, message["dst_len"]), strict=False)
-        yield Route(prefix, message.get_attr("RTA_PRIORITY") or 0, next_hops)
+        yield Route(prefix, _metric(message), next_hops)
+
+
+def _metric(message: Any) -> int:
+    """Its metric; of a route for some sources only, a number of that source's that comes before every metric.
+
+    The kernel looks at sources before it looks at metrics, whereas a care-of address has one next hop here. Such a
+    route has no gateway here, so that the kernel is asked about the whole prefix.
+    """
+    if not message["src_len"]:
+        return int(message.get_attr("RTA_PRIORITY") or 0)
+    return -1 - (int(IPv6Address(message.get_attr("RTA_SRC"))) << 8 | int(message["src_len"]))
 
 
 def _next_hops(message: Any) -> Iterator[NextHop]:
     several = message.get_attr("RTA_MULTIPATH")
     if several is None:
-        yield _next_hop(message.get_attr("RTA_OIF"), message.get_attr("RTA_GATEWAY"))
+        is_plain = not message["src_len"] and _is_plain(message)
+        yield _next_hop(message.get_attr("RTA_OIF"), message.get_attr("RTA_GATEWAY") if is_plain else None)
         return
     for part in several:
         if not part["flags"] & _RTNH_F_DEAD:
-            yield _next_hop(part["oif"], part.get_attr("RTA_GATEWAY"))
+            gateway = part.get_attr("RTA_GATEWAY") if _is_plain(message) and _is_plain(part) else None
+            yield _next_hop(part["oif"], gateway)
+
+
+def _is_plain(route: Any) -> bool:
+    """Whether a gateway's address is all that there is to a route, or to a part of it: no MTU, no encapsulation."""
+    metrics = route.get_attr("RTA_METRICS")
+    has_mtu = metrics is not None and metrics.get_attr("RTAX_MTU") is not None
+    return not has_mtu and route.get_attr("RTA_ENCAP_TYPE") is None
 
 
 def _next_hop(interface_index: int | None, gateway: str | None) -> NextHop:

@@ -219,3 +219,16 @@ def test_lost_events_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     heard = hear([f"-6 -batch {batch}"], lambda events: EventsLost() in events)
     # What came before is delivered, and it is not all.
     assert sum(isinstance(event, RouteAdded) for event in heard) < len(lines)
+
+
+def test_a_gateway_that_is_not_all_of_a_route_is_not_told() -> None:
+    other = IPv6Network("2001:db8:6::/48")
+    ip(f"-6 route add {PREFIX} via fe80::1 dev up metric 100 mtu lock 1400")
+    ip(f"-6 route add {other} from 2001:db8:77::/48 via fe80::2 dev up metric 100")
+    ip(f"-6 route add {other} via fe80::1 dev up metric 10")
+    routes = read_network_state().routes
+    assert [found.next_hops for found in routes if found.prefix == PREFIX] == [(NextHop(INDEX, None),)]
+    # The route for some sources comes first, whatever its metric: the kernel is asked about the prefix.
+    first, second = sorted((found for found in routes if found.prefix == other), key=lambda found: found.metric)
+    assert (first.next_hops, second.next_hops) == ((NextHop(INDEX, None),), (NextHop(INDEX, ROUTER),))
+    assert first.metric < 0

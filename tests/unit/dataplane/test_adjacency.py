@@ -387,3 +387,25 @@ def test_every_binding_is_led_as_the_longest_match_says(sequence: list[Step]) ->
             assert slots.content.get(slot) == expected
         assert NO_SLOT not in slots.content
         assert len(slots.content) <= table.slots_in_use
+
+
+def test_no_slot_is_filled_before_every_binding_names_its_own() -> None:
+    slots = FakeSlots()
+    table = AdjacencyTable(slots, is_settled=False)
+    table.serve_interface(INTERFACE, OWN_MAC, MTU)
+    table.resynchronize([route(DEFAULT, ROUTER)], [neighbor().neighbor])
+    slot = table.acquire(FAR)
+    table.handle(neighbor(mac=OTHER_ROUTER_MAC))
+    assert slot != NO_SLOT
+    assert slots.writes == 0
+    table.settle()
+    assert slots.content == {slot: (INTERFACE, MTU, OTHER_ROUTER_MAC, OWN_MAC)}
+
+
+def test_a_route_for_some_sources_leaves_its_prefix_to_the_kernel() -> None:
+    table = AdjacencyTable(FakeSlots())
+    table.serve_interface(INTERFACE, OWN_MAC, MTU)
+    table.resynchronize([route(DEFAULT, ROUTER, metric=10), route(DEFAULT, None, metric=-5)], [neighbor().neighbor])
+    assert table.acquire(FAR) == NO_SLOT
+    assert table.handle(removed(DEFAULT, None, metric=-5)) == {FAR: table.slot(FAR)}
+    assert table.slot(FAR) != NO_SLOT
