@@ -197,7 +197,9 @@ async def _start(
         Means(
             make_tap=Tap,
             make_sender=FrameSocket,
-            attach=lambda name, index: pins.attach_xdp(loaded.program_fd(PROGRAM), name, index),
+            attach=lambda name, index, is_generic: pins.attach_xdp(
+                loaded.program_fd(PROGRAM), name, index, is_generic=is_generic
+            ),
             set_allmulti=netlink.set_allmulti,
             listen=service.agent_loop.add_source,
             forget=service.agent_loop.remove_source,

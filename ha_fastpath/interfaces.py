@@ -98,7 +98,8 @@ class Means:
 
     make_tap: Callable[[str], Tap]
     make_sender: Callable[[str], FrameSender]
-    attach: Callable[[str, int], Attachment]
+    attach: Callable[[str, int, bool], Attachment]
+    """By name and index; natively where the driver can, or in generic mode in any case."""
     set_allmulti: Callable[[int, bool], None]
     listen: Callable[[Tap], None]
     """Take frames from this TAP from now on."""
@@ -135,6 +136,7 @@ class Interfaces:
         self._served: dict[str, _Served] = {}
         # One whose interface is away fails, and counts it.
         self._senders = senders
+        self._is_generic = False
 
     def start(self, links: Iterable[Link]) -> None:
         """Serve every interface; raises what `Means.failures` names."""
@@ -186,8 +188,10 @@ class Interfaces:
     def close(self) -> None:
         """Give back TAPs and sockets; the data path stays attached."""
         for served in self._served.values():
-            self._means.forget(served.tap)
-            served.tap.close()
+            # One that was removed, and could not be made again, is closed already.
+            if served.tap.fileno() >= 0:
+                self._means.forget(served.tap)
+                served.tap.close()
             served.sender.close()
         self._served.clear()
         self._senders.clear()
@@ -247,6 +251,9 @@ class Interfaces:
         if previous is not None and previous.index != link.index:
             self._vanish(served, "another has taken its name")
         try:
+            if served.tap.fileno() < 0:
+                served.tap = self._means.make_tap(served.name)
+                self._means.listen(served.tap)
             self._write(served, link)
             served.sender.reopen()
             self._attach(served)
@@ -280,11 +287,22 @@ class Interfaces:
     def _attach(self, served: _Served) -> None:
         if served.link is None:
             return
-        served.attachment = self._means.attach(served.name, served.link.index)
+        served.attachment = self._means.attach(served.name, served.link.index, self._is_generic)
         served.trouble = None
         if served.home_link:
             # A solicitation is sent to the group of its target, and the interface listens to none of a mobile node's.
             self._means.set_allmulti(served.link.index, True)
+        if served.attachment.mode.name == "GENERIC" and not self._is_generic:
+            self._make_all_generic(served)
+
+    def _make_all_generic(self, reason: _Served) -> None:
+        """A native redirect to an interface that has no native mode vanishes in the driver, and nobody is told."""
+        self._is_generic = True
+        for served in self._served.values():
+            attachment = served.attachment
+            if served.link is not None and attachment is not None and attachment.mode.name != "GENERIC":
+                _LOG.warning("%s runs in generic mode, since %s can in no other", served.name, reason.name)
+                served.attachment = self._means.attach(served.name, served.link.index, True)
 
     def _renew_tap(self, served: _Served) -> None:
         """Somebody has removed the TAP."""

@@ -85,20 +85,25 @@ class PinDirectory:
         """The interfaces that have a link pinned, whether they are still there or not."""
         return sorted(_interface_name(pin.name) for pin in self.path.glob(f"{_LINK}*"))
 
-    def attach_xdp(self, program_fd: int, interface: str, interface_index: int) -> Attachment:
+    def attach_xdp(
+        self, program_fd: int, interface: str, interface_index: int, *, is_generic: bool = False
+    ) -> Attachment:
         """Run a program on an interface: in the place of the pinned one, or newly, native before generic.
 
-        The interface is one of the calling thread's network namespace. Raises LoaderError.
+        With `is_generic`, native is not tried, and a link that runs natively is made anew. The interface is one of the
+        calling thread's network namespace. Raises LoaderError.
         """
         pin = self.path / _link_name(interface)
         try:
             libbpf.require_interface(interface_index)
+            if is_generic and libbpf.xdp_attach_mode(interface_index) is AttachMode.NATIVE:
+                self.detach_xdp(interface)
             if self._take_over(pin, program_fd, interface_index):
                 mode = libbpf.xdp_attach_mode(interface_index)
                 if mode is None:
                     raise LoaderError(f"the data path's link on {interface} runs nothing; run `ha-fastpath detach`")
                 return Attachment(interface, interface_index, mode, taken_over=True, native_refusal=None)
-            return self._attach_anew(pin, program_fd, interface, interface_index)
+            return self._attach_anew(pin, program_fd, interface, interface_index, is_generic=is_generic)
         except OSError as error:
             raise LoaderError(f"the data path cannot be attached to {interface}: {error.strerror}") from error
 
@@ -147,13 +152,15 @@ class PinDirectory:
         finally:
             os.close(fd)
 
-    def _attach_anew(self, pin: Path, program_fd: int, interface: str, interface_index: int) -> Attachment:
+    def _attach_anew(
+        self, pin: Path, program_fd: int, interface: str, interface_index: int, *, is_generic: bool
+    ) -> Attachment:
         refusal: str | None = None
+        mode = AttachMode.GENERIC if is_generic else AttachMode.NATIVE
         try:
-            mode = AttachMode.NATIVE
             fd = libbpf.create_xdp_link(program_fd, interface_index, mode)
         except OSError as error:
-            if error.errno == errno.EPERM:
+            if is_generic or error.errno == errno.EPERM:
                 raise
             refusal = os.strerror(error.errno or 0)
             mode = AttachMode.GENERIC

@@ -23,6 +23,7 @@ ETH1 = Link(11, "eth1", OTHER_MAC, 1500, is_up=True, has_carrier=True)
 
 class Mode(Enum):
     NATIVE = 1
+    GENERIC = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Tap:
         self.is_closed = False
 
     def fileno(self) -> int:
-        return 0
+        return -1 if self.is_closed else 0
 
     def drain(self, _receive: Callable[[bytes], None], _limit: int = 1) -> int:
         return 0
@@ -82,6 +83,7 @@ class Machine:
         self.senders: dict[str, FrameSender] = {}
         self.refusal: Exception | None = None
         self.attachment = Attachment()
+        self.without_native: set[str] = set()
 
     def interfaces(self, **home_links: int) -> Interfaces:
         return Interfaces(
@@ -106,10 +108,12 @@ class Machine:
         self.made.append(tap)
         return tap
 
-    def _attach(self, name: str, index: int) -> Attachment:
+    def _attach(self, name: str, index: int, is_generic: bool) -> Attachment:
         if self.refusal is not None:
             raise self.refusal
         self.attached.append((name, index))
+        if is_generic or name in self.without_native:
+            return replace(self.attachment, mode=Mode.GENERIC)
         return self.attachment
 
 
@@ -292,3 +296,36 @@ def test_closing_gives_all_back(machine: Machine, started: Interfaces) -> None:
     assert machine.listening == []
     # What is attached and written stays.
     assert list(machine.served) == [10, 11]
+
+
+@pytest.mark.parametrize("without_native", ["eth0", "eth1"])
+def test_one_interface_without_native_mode_makes_all_generic(machine: Machine, without_native: str) -> None:
+    machine.without_native = {without_native}
+    built = machine.interfaces(eth0=1, eth1=0)
+    built.start([ETH0, ETH1])
+    assert [each["mode"] for each in built.describe()] == ["generic", "generic"]
+    # It stays so: a mixture loses what one redirects to the other.
+    machine.without_native = set()
+    built.handle(LinkRemoved(11, "eth1"))
+    built.handle(LinkChanged(replace(ETH1, index=20)))
+    assert [each["mode"] for each in built.describe()] == ["generic", "generic"]
+
+
+def test_a_tap_that_could_not_be_made_again_is_made_when_its_link_changes(
+    machine: Machine, started: Interfaces
+) -> None:
+    machine.refusal = OSError(errno.EMFILE, "Too many open files")
+    started.handle(LinkRemoved(machine.made[0].index, "ha-eth0"))
+    assert "Too many open files" in "".join(started.alarms())
+    machine.refusal = None
+    started.handle(LinkChanged(replace(ETH0, mtu=1600)))
+    assert list(started.alarms()) == []
+    assert machine.taps[10] == machine.made[-1].index
+    assert machine.made[-1] in machine.listening
+
+
+def test_a_tap_that_could_not_be_made_again_is_no_hindrance_to_a_stop(machine: Machine, started: Interfaces) -> None:
+    machine.refusal = OSError(errno.EMFILE, "Too many open files")
+    started.handle(LinkRemoved(machine.made[0].index, "ha-eth0"))
+    started.close()
+    assert machine.listening == []
