@@ -216,6 +216,8 @@ class HomeAgent:
             return SignallingReason.NONCE_INDICES
         if not is_unicast_routable(home_address):
             return SignallingReason.HOME_ADDRESS_NOT_ROUTABLE
+        if home_address in self._own_addresses:
+            return SignallingReason.HOME_ADDRESS_IS_HOME_AGENT
         if not is_unicast_routable(care_of_address):
             return SignallingReason.CARE_OF_ADDRESS_NOT_ROUTABLE
         if care_of_address != home_address and leads_back(care_of_address, self._configuration, self.bindings):

@@ -109,16 +109,17 @@ class AgentLoop(Generic[EffectT, EventT]):
     def add_source(self, source: FrameSource) -> None:
         """Take frames from a TAP as they come."""
 
-        def receive(frame: bytes) -> None:
-            self.receive_frame(frame, source.interface)
-
         def read() -> None:
+            frames: list[bytes] = []
             try:
-                source.drain(receive)
+                source.drain(frames.append)
             except OSError as error:
                 # Somebody has removed the TAP; the network's events tell whoever can make it again.
                 _LOG.error("signalling of %s cannot be read: %s", source.interface, error.strerror)
                 self.remove_source(source)
+            # Outside, so that what fails in performing an effect is not taken for a TAP that fails.
+            for frame in frames:
+                self.receive_frame(frame, source.interface)
 
         self._loop.add_reader(source.fileno(), read)
 
@@ -314,7 +315,12 @@ class HomeAgentService:
 
     def _install(self, effect: InstallBinding) -> None:
         # The cache has the new entry only once it is known to be in the map.
-        result = self._bindings.install(effect.entry, self._agent.bindings.get(effect.entry.home_address))
+        try:
+            result = self._bindings.install(effect.entry, self._agent.bindings.get(effect.entry.home_address))
+        except OSError as error:
+            # Answered all the same: who waits for the answer takes no other Binding Update meanwhile.
+            _LOG.error("the data path's maps cannot be written: %s", error.strerror)
+            result = EffectResult.FAILED
         if result is EffectResult.DONE:
             self._record.record_binding(effect.entry, self._now_ns())
         self._agent.effect_done(effect, result, self._now_ns())

@@ -84,6 +84,7 @@ class SignallingReason(StrEnum):
     HOME_ADDRESS_WITHOUT_BINDING = "home_address_without_binding"
     HOME_ADDRESS_OPTION_NOT_SERVED = "home_address_option_not_served"
     HOME_ADDRESS_NOT_ROUTABLE = "home_address_not_routable"
+    HOME_ADDRESS_IS_HOME_AGENT = "home_address_is_home_agent"
     CARE_OF_ADDRESS_NOT_ROUTABLE = "care_of_address_not_routable"
     CARE_OF_ADDRESS_LOOPS = "care_of_address_loops"
     # Errors sent, and not sent since too many were.

@@ -435,6 +435,8 @@ class RegistrationMachine:
     def _remove(self, entry: BindingCacheEntry) -> BindingCacheEntry:
         self.announcement.stop(entry.home_address)
         self.cache.remove(entry.home_address)
+        # One that was restored has not been remembered yet; whether it counts is asked when a Binding Update comes.
+        self._last_sequences[int(entry.home_address)] = entry.sequence
         self._outbox.emit(RemoveBinding(entry))
         return entry
 

@@ -398,3 +398,16 @@ def test_maps_are_taken_over_without_the_right_to_read_btf(built: Path, pins: Pa
             subprocess.run(
                 ["setpriv", f"--bounding-set={rights}", sys.executable, "-c", script, built, pins], check=True
             )
+
+
+def test_a_native_link_is_made_generic_where_that_is_asked_for(built: Path, pins: Path) -> None:
+    with network_namespace():
+        index = make_veth("up")
+        with PinDirectory.claim(pins) as directory, BpfObject.load(built, pin_directory=pins) as loaded:
+            program = loaded.program_fd("ha_xdp")
+            assert directory.attach_xdp(program, "up", index).mode is AttachMode.NATIVE
+            made_anew = directory.attach_xdp(program, "up", index, is_generic=True)
+            assert (made_anew.mode, made_anew.taken_over) == (AttachMode.GENERIC, False)
+            taken_over = directory.attach_xdp(program, "up", index, is_generic=True)
+            assert (taken_over.mode, taken_over.taken_over) == (AttachMode.GENERIC, True)
+            assert libbpf.xdp_attach_mode(index) is AttachMode.GENERIC

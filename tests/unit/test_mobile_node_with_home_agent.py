@@ -275,7 +275,8 @@ def test_both_agree_when_moves_and_losses_have_ended(moves: list[tuple[str, int]
         network.run(stay_ms * MILLISECOND)
     network.move(last)
     # Two retransmissions of the longest interval, and what comes between.
-    network.run(100 * SECOND)
+    # Each loss may double the time to the next retransmission, up to 32 s.
+    network.run((100 + 32 * len(lost)) * SECOND)
     network.assert_agreed(last)
 
 
