@@ -22,13 +22,18 @@ enum ha_next_hop_state {
 	HA_NEXT_HOP_TOO_BIG,
 };
 
+/* An interface that is not ours to send by (a VLAN device, say) the kernel can still send by. */
+static __always_inline bool ha_may_send_by(struct xdp_md *ctx, __u32 index)
+{
+	return index == ctx->ingress_ifindex || bpf_map_lookup_elem(&ports, &index);
+}
+
 /* The next hop of an IPv6 packet by the kernel's routes and neighbors, as for a packet that came by this interface. */
 static __noinline enum ha_next_hop_state ha_ask_fib(struct xdp_md *ctx, const struct ipv6hdr *header,
 						    struct ha_adjacency *next_hop)
 {
 	__u32 length = sizeof(*header) + bpf_ntohs(header->payload_len);
 	struct bpf_fib_lookup query = {};
-	__u32 index;
 	long result;
 
 	if (length > 0xffff)
@@ -48,25 +53,24 @@ static __noinline enum ha_next_hop_state ha_ask_fib(struct xdp_md *ctx, const st
 	}
 	if (result != BPF_FIB_LKUP_RET_SUCCESS)
 		return HA_NEXT_HOP_UNKNOWN;
-	index = query.ifindex;
-	/* An interface that is not ours to send by (a VLAN device, say) the kernel can still send by. */
-	if (index != ctx->ingress_ifindex && !bpf_map_lookup_elem(&ports, &index))
+	if (!ha_may_send_by(ctx, query.ifindex))
 		return HA_NEXT_HOP_UNKNOWN;
-	next_hop->interface_index = index;
+	next_hop->interface_index = query.ifindex;
 	__builtin_memcpy(next_hop->destination, query.dmac, HA_MAC_LENGTH);
 	__builtin_memcpy(next_hop->source, query.smac, HA_MAC_LENGTH);
 	return HA_NEXT_HOP_FOUND;
 }
 
-/* The next hop of an IPv6 packet by the adjacency in a slot, if there is one, else by the kernel's word. */
+/* The next hop of an IPv6 packet by the adjacency in a slot, if there is one to send by, else by the kernel's word. */
 static __always_inline enum ha_next_hop_state
 ha_find_next_hop(struct xdp_md *ctx, __u32 slot, const struct ipv6hdr *header, struct ha_adjacency *next_hop)
 {
 	const struct ha_adjacency *cached = slot ? bpf_map_lookup_elem(&adjacencies, &slot) : NULL;
 
-	if (!cached)
+	if (cached)
+		*next_hop = *cached;
+	if (!cached || !ha_may_send_by(ctx, next_hop->interface_index))
 		return ha_ask_fib(ctx, header, next_hop);
-	*next_hop = *cached;
 	if (sizeof(*header) + bpf_ntohs(header->payload_len) > next_hop->mtu)
 		return HA_NEXT_HOP_TOO_BIG;
 	return HA_NEXT_HOP_FOUND;

@@ -140,11 +140,29 @@ def test_the_kernel_gets_what_has_no_next_hop_here(
     assert (outcome.verdict, outcome.reason) == (Verdict.PASS, Reason.PASS_TUNNELLED_NO_NEIGHBOR)
 
 
-def test_an_adjacency_that_is_no_port_loses_the_packet_and_says_so(network: HomeAgentNetwork) -> None:
-    network.cache_adjacency("other0")
+# An MTU that the packet exceeds is not asked of an interface that is not sent by.
+@pytest.mark.parametrize("mtu", [1500, 60])
+def test_a_cached_adjacency_that_is_no_port_asks_the_fib(network: HomeAgentNetwork, mtu: int) -> None:
+    network.cache_adjacency("other0", mtu)
     network.bind(adjacency=ADJACENCY)
-    outcome = network.run(ethernet_to_home_agent("home0") / PAYLOADS["udp"](), "home0")
-    assert (outcome.verdict, outcome.reason) == (Verdict.DROP, Reason.DROP_NO_PORT)
+    inner, link = PAYLOADS["udp"](), ethernet_to_home_agent("home0")
+    assert_tunnelled(network.run(link / inner, "home0"), Verdict.REDIRECT, inner)
+
+    network.bind(care_of_address=NOT_A_PORT_CARE_OF_ADDRESS, adjacency=ADJACENCY)
+    outcome = network.run(link / inner, "home0")
+    label = flow_label(outcome.frame)
+    assert outcome.frame == encapsulated(inner, label, care_of_address=NOT_A_PORT_CARE_OF_ADDRESS, link=link)
+    assert (outcome.verdict, outcome.reason) == (Verdict.PASS, Reason.PASS_TUNNELLED_NO_NEIGHBOR)
+
+
+def test_a_cached_adjacency_by_the_interface_that_a_packet_came_by_needs_no_port(network: HomeAgentNetwork) -> None:
+    with network.inside():
+        network.maps.ports.clear()
+    network.cache_adjacency("far0")
+    network.bind(adjacency=ADJACENCY)
+    inner = PAYLOADS["udp"]()
+    outcome = network.run(ethernet_to_home_agent("far0") / inner, "far0")
+    assert_tunnelled(outcome, Verdict.TX, inner, link=Ether(src=FAR_MAC, dst=CACHED_ROUTER_MAC))
 
 
 @pytest.mark.parametrize("tags", [[Dot1Q(vlan=7)], [Dot1AD(vlan=9), Dot1Q(vlan=7)]], ids=["802.1Q", "802.1ad"])
