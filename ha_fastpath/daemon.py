@@ -266,6 +266,8 @@ async def _start(
     for each in interfaces.describe():
         if each["native_refusal"]:
             report.notes.append(f"{each['name']} runs in generic mode, since its driver said: {each['native_refusal']}")
+        elif each["generic_for"]:
+            report.notes.append(f"{each['name']} runs in generic mode, since {each['generic_for']} does")
     monitor.start(asyncio.get_running_loop())
     follower.start()
     opened.callback(follower.close)

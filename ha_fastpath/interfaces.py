@@ -121,6 +121,10 @@ class _Served:
     attachment: Attachment | None = None
     trouble: str | None = None
     """Why it is not served although it is there."""
+    is_heard: bool = False
+    """Frames of its TAP are taken."""
+    was_attached_before: bool = True
+    """The data path ran on it before this start."""
 
 
 class Interfaces:
@@ -136,7 +140,8 @@ class Interfaces:
         self._served: dict[str, _Served] = {}
         # One whose interface is away fails, and counts it.
         self._senders = senders
-        self._is_generic = False
+        self._generic_for: str | None = None
+        """For whose sake all run in generic mode."""
 
     def start(self, links: Iterable[Link]) -> None:
         """Serve every interface; raises what `Means.failures` names."""
@@ -156,7 +161,11 @@ class Interfaces:
         self._withdraw_others()
         for served in self._served.values():
             self._attach(served)
-            self._means.listen(served.tap)
+            served.was_attached_before = served.attachment is None or served.attachment.taken_over
+            self._listen(served)
+        error = self._use_one_mode()
+        if error is not None:
+            raise error
 
     def handle(self, event: LinkChanged | LinkRemoved) -> None:
         """Take in what happened to a link."""
@@ -188,21 +197,14 @@ class Interfaces:
     def close(self) -> None:
         """Give back TAPs and sockets; the data path stays attached."""
         for served in self._served.values():
-            # One that was removed, and could not be made again, is closed already.
-            if served.tap.fileno() >= 0:
-                self._means.forget(served.tap)
-                served.tap.close()
+            self._close_tap(served)
             served.sender.close()
         self._served.clear()
         self._senders.clear()
 
     def attached_anew(self) -> list[str]:
         """Those that the data path was not attached to before this start."""
-        return [
-            served.name
-            for served in self._served.values()
-            if served.attachment is not None and not served.attachment.taken_over
-        ]
+        return [served.name for served in self._served.values() if not served.was_attached_before]
 
     def alarms(self) -> Iterator[str]:
         """What the operator should see to."""
@@ -229,6 +231,7 @@ class Interfaces:
                 "state": _state(served),
                 "mode": None if served.attachment is None else served.attachment.mode.name.lower(),
                 "native_refusal": None if served.attachment is None else served.attachment.native_refusal,
+                "generic_for": self._generic_for if served.name != self._generic_for else None,
                 "home_link": served.home_link,
                 "tap": served.tap.name,
                 "frames_not_sent": sum(served.sender.failures.values()),
@@ -253,7 +256,7 @@ class Interfaces:
         try:
             if served.tap.fileno() < 0:
                 served.tap = self._means.make_tap(served.name)
-                self._means.listen(served.tap)
+            self._listen(served)
             self._write(served, link)
             served.sender.reopen()
             self._attach(served)
@@ -262,6 +265,7 @@ class Interfaces:
             _LOG.error("%s has returned and cannot be served: %s", served.name, error)
             return
         _LOG.warning("%s has returned and is served again", served.name)
+        self._use_one_mode()
 
     def _vanish(self, served: _Served, why: str) -> None:
         if served.link is None:
@@ -287,36 +291,60 @@ class Interfaces:
     def _attach(self, served: _Served) -> None:
         if served.link is None:
             return
-        served.attachment = self._means.attach(served.name, served.link.index, self._is_generic)
+        served.attachment = self._means.attach(served.name, served.link.index, self._generic_for is not None)
         served.trouble = None
         if served.home_link:
             # A solicitation is sent to the group of its target, and the interface listens to none of a mobile node's.
             self._means.set_allmulti(served.link.index, True)
-        if served.attachment.mode.name == "GENERIC" and not self._is_generic:
-            self._make_all_generic(served)
+        if served.attachment.mode.name == "GENERIC" and self._generic_for is None:
+            self._generic_for = served.name
 
-    def _make_all_generic(self, reason: _Served) -> None:
-        """A native redirect to an interface that has no native mode vanishes in the driver, and nobody is told."""
-        self._is_generic = True
+    def _use_one_mode(self) -> Exception | None:
+        """Make all generic if one is; the last failure, each of which is the trouble of its interface.
+
+        A native redirect to an interface that has no native mode vanishes in the driver, and nobody is told.
+        """
+        failure: Exception | None = None
         for served in self._served.values():
             attachment = served.attachment
-            if served.link is not None and attachment is not None and attachment.mode.name != "GENERIC":
-                _LOG.warning("%s runs in generic mode, since %s can in no other", served.name, reason.name)
+            if self._generic_for is None or served.link is None or attachment is None:
+                continue
+            if attachment.mode.name == "GENERIC":
+                continue
+            _LOG.warning("%s runs in generic mode, since %s does", served.name, self._generic_for)
+            try:
                 served.attachment = self._means.attach(served.name, served.link.index, True)
+            except self._means.failures as error:
+                served.attachment = None
+                served.trouble = str(error)
+                _LOG.error("%s cannot be served in generic mode: %s", served.name, error)
+                failure = error
+        return failure
+
+    def _listen(self, served: _Served) -> None:
+        if not served.is_heard:
+            self._means.listen(served.tap)
+            served.is_heard = True
+
+    def _close_tap(self, served: _Served) -> None:
+        # One that was removed, and could not be made again, is closed already.
+        if served.is_heard:
+            self._means.forget(served.tap)
+            served.is_heard = False
+        served.tap.close()
 
     def _renew_tap(self, served: _Served) -> None:
         """Somebody has removed the TAP."""
-        self._means.forget(served.tap)
-        served.tap.close()
+        self._close_tap(served)
         try:
             served.tap = self._means.make_tap(served.name)
+            self._listen(served)
             if served.link is not None:
                 self._maps.taps.put(served.link.index, served.tap.index)
         except self._means.failures as error:
             served.trouble = str(error)
             _LOG.error("the TAP of %s was removed and cannot be made again: %s", served.name, error)
             return
-        self._means.listen(served.tap)
         _LOG.warning("the TAP of %s was removed, and is made again", served.name)
 
     def _withdraw_others(self) -> None:

@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,7 +37,7 @@ class Attachment:
     interface_index: int
     mode: AttachMode
     taken_over: bool
-    "It was attached before, and got this program in place of the one that it had."
+    "The data path was attached before, and this program took the place of the one that it had."
     native_refusal: str | None
     "What the driver said to native mode, if generic mode was taken for that."
 
@@ -96,8 +96,11 @@ class PinDirectory:
         pin = self.path / _link_name(interface)
         try:
             libbpf.require_interface(interface_index)
-            if is_generic and libbpf.xdp_attach_mode(interface_index) is AttachMode.NATIVE:
+            if is_generic and pin.exists() and libbpf.xdp_attach_mode(interface_index) is AttachMode.NATIVE:
+                # The kernel has no program change its mode: for a moment, none runs.
                 self.detach_xdp(interface)
+                anew = self._attach_anew(pin, program_fd, interface, interface_index, is_generic=True)
+                return replace(anew, taken_over=True)
             if self._take_over(pin, program_fd, interface_index):
                 mode = libbpf.xdp_attach_mode(interface_index)
                 if mode is None:
@@ -160,24 +163,31 @@ class PinDirectory:
         try:
             fd = libbpf.create_xdp_link(program_fd, interface_index, mode)
         except OSError as error:
-            if is_generic or error.errno == errno.EPERM:
+            if is_generic:
+                raise _refusal(interface, error) from error
+            if error.errno == errno.EPERM:
                 raise
             refusal = os.strerror(error.errno or 0)
             mode = AttachMode.GENERIC
             try:
                 fd = libbpf.create_xdp_link(program_fd, interface_index, mode)
             except OSError as generic_error:
-                if generic_error.errno in (errno.EBUSY, errno.EEXIST):
-                    raise LoaderError(
-                        f"another XDP program runs on {interface}; remove it (`ip link set dev {interface} xdp off` or "
-                        f"`bpftool link detach`) and start again"
-                    ) from generic_error
-                raise
+                raise _refusal(interface, generic_error) from generic_error
         try:
             libbpf.pin(fd, pin)
         finally:
             os.close(fd)
         return Attachment(interface, interface_index, mode, taken_over=False, native_refusal=refusal)
+
+
+def _refusal(interface: str, error: OSError) -> OSError | LoaderError:
+    """Why generic mode was refused, which every interface has."""
+    if error.errno not in (errno.EBUSY, errno.EEXIST):
+        return error
+    return LoaderError(
+        f"another XDP program runs on {interface}; remove it (`ip link set dev {interface} xdp off` or "
+        f"`bpftool link detach`) and start again"
+    )
 
 
 def _link_name(interface: str) -> str:

@@ -407,7 +407,7 @@ def test_a_native_link_is_made_generic_where_that_is_asked_for(built: Path, pins
             program = loaded.program_fd("ha_xdp")
             assert directory.attach_xdp(program, "up", index).mode is AttachMode.NATIVE
             made_anew = directory.attach_xdp(program, "up", index, is_generic=True)
-            assert (made_anew.mode, made_anew.taken_over) == (AttachMode.GENERIC, False)
+            assert (made_anew.mode, made_anew.taken_over) == (AttachMode.GENERIC, True)
             taken_over = directory.attach_xdp(program, "up", index, is_generic=True)
             assert (taken_over.mode, taken_over.taken_over) == (AttachMode.GENERIC, True)
             assert libbpf.xdp_attach_mode(index) is AttachMode.GENERIC

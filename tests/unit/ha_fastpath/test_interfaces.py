@@ -84,11 +84,19 @@ class Machine:
         self.refusal: Exception | None = None
         self.attachment = Attachment()
         self.without_native: set[str] = set()
+        self.without_generic: set[str] = set()
+        self.attached_before: set[str] | None = None
+        self.write_refusal: Exception | None = None
 
     def interfaces(self, **home_links: int) -> Interfaces:
         return Interfaces(
             home_links,
-            Maps(_InterfaceMap(self.served), _Devmap(self.taps), _Devmap(self.ports), _Neighbors(self.neighbors)),
+            Maps(
+                _InterfaceMap(self.served),
+                _Devmap(self.taps, self),
+                _Devmap(self.ports, self),
+                _Neighbors(self.neighbors),
+            ),
             Means(
                 make_tap=self._make_tap,
                 make_sender=lambda _name: Sender(),
@@ -111,10 +119,21 @@ class Machine:
     def _attach(self, name: str, index: int, is_generic: bool) -> Attachment:
         if self.refusal is not None:
             raise self.refusal
+        if is_generic and name in self.without_generic:
+            raise RefusedError(f"{name} takes no other program")
         self.attached.append((name, index))
         if is_generic or name in self.without_native:
-            return replace(self.attachment, mode=Mode.GENERIC)
-        return self.attachment
+            return replace(self._attachment(name), mode=Mode.GENERIC)
+        return self._attachment(name)
+
+    def _attachment(self, name: str) -> Attachment:
+        if self.attached_before is None:
+            return self.attachment
+        return replace(self.attachment, taken_over=name in self.attached_before)
+
+    def refuse_write(self) -> None:
+        if self.write_refusal is not None:
+            raise self.write_refusal
 
 
 class _InterfaceMap:
@@ -132,10 +151,12 @@ class _InterfaceMap:
 
 
 class _Devmap:
-    def __init__(self, content: dict[int, int]) -> None:
+    def __init__(self, content: dict[int, int], machine: Machine) -> None:
         self._content = content
+        self._machine = machine
 
     def put(self, key: int, interface_index: int) -> None:
+        self._machine.refuse_write()
         self._content[key] = interface_index
 
     def add(self, interface_index: int) -> None:
@@ -327,5 +348,48 @@ def test_a_tap_that_could_not_be_made_again_is_made_when_its_link_changes(
 def test_a_tap_that_could_not_be_made_again_is_no_hindrance_to_a_stop(machine: Machine, started: Interfaces) -> None:
     machine.refusal = OSError(errno.EMFILE, "Too many open files")
     started.handle(LinkRemoved(machine.made[0].index, "ha-eth0"))
+    started.close()
+    assert machine.listening == []
+
+
+def test_one_that_cannot_be_made_generic_fails_the_start(machine: Machine) -> None:
+    machine.without_native, machine.without_generic = {"eth1"}, {"eth0"}
+    with pytest.raises(RefusedError, match="eth0"):
+        machine.interfaces(eth0=1, eth1=0).start([ETH0, ETH1])
+
+
+def test_one_that_returns_without_native_mode_makes_all_generic(machine: Machine, started: Interfaces) -> None:
+    machine.without_native, machine.without_generic = {"eth1"}, {"eth0"}
+    started.handle(LinkRemoved(11, "eth1"))
+    started.handle(LinkChanged(replace(ETH1, index=20)))
+    # The trouble is that of the one that could not be changed.
+    assert [each["state"] for each in started.describe()] == ["not served", "up"]
+    assert [each["generic_for"] for each in started.describe()] == ["eth1", None]
+    machine.without_generic = set()
+    started.handle(LinkChanged(ETH0))
+    assert [each["mode"] for each in started.describe()] == ["generic", "generic"]
+    assert list(started.alarms()) == []
+
+
+def test_what_was_attached_before_is_not_taken_for_new_when_its_mode_changes(machine: Machine) -> None:
+    machine.without_native = {"eth1"}
+    machine.attachment = Attachment(taken_over=True)
+    built = machine.interfaces(eth0=1, eth1=0)
+    machine.attached_before = {"eth0"}
+    built.start([ETH0, ETH1])
+    assert built.attached_anew() == ["eth1"]
+
+
+def test_a_tap_that_could_not_be_written_is_heard_once(machine: Machine, started: Interfaces) -> None:
+    machine.write_refusal = OSError(errno.E2BIG, "Argument list too long")
+    started.handle(LinkRemoved(machine.made[0].index, "ha-eth0"))
+    assert "Argument list too long" in "".join(started.alarms())
+    machine.write_refusal = None
+    started.handle(LinkChanged(ETH0))
+    assert list(started.alarms()) == []
+    assert machine.taps[10] == machine.made[-1].index
+    assert machine.listening.count(machine.made[-1]) == 1
+    # Once more, by the old number that another link may have by now.
+    started.handle(LinkRemoved(machine.made[0].index, "else"))
     started.close()
     assert machine.listening == []
