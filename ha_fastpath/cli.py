@@ -118,7 +118,12 @@ def _check(options: argparse.Namespace) -> int:
     from control.ipsec.association import Role
     from ha_fastpath import keys
 
-    associations = keys.load(configuration.keys_file, Role.HOME_AGENT, configuration.spi_range)
+    associations = keys.load(
+        configuration.keys_file,
+        Role.HOME_AGENT,
+        configuration.spi_range,
+        [link.address for link in configuration.home_links],
+    )
     from ha_fastpath import daemon
 
     problems = daemon.check_machine(configuration)

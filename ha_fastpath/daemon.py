@@ -72,7 +72,12 @@ def run(configuration: Configuration, *, verbose: bool) -> int:
     problems = preflight.problems(configuration.pin_directory)
     if problems:
         raise StartError("\nha-fastpath: ".join(problems))
-    associations = keys.load(configuration.keys_file, Role.HOME_AGENT, configuration.spi_range)
+    associations = keys.load(
+        configuration.keys_file,
+        Role.HOME_AGENT,
+        configuration.spi_range,
+        [link.address for link in configuration.home_links],
+    )
     associations.freeze()
     return asyncio.run(_serve(configuration, associations))
 

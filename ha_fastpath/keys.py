@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final, NoReturn
@@ -36,8 +36,13 @@ _POSITION: Final = re.compile(r"\(at [a-z0-9, ]+\)$")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){2,7}")
 
 
-def load(path: Path, role: Role, spi_range: tuple[int, int]) -> SecurityAssociationDatabase:
-    """Read the keys file for one end; raises ConfigurationError with all that is wrong in it."""
+def load(
+    path: Path, role: Role, spi_range: tuple[int, int], home_agent_addresses: Collection[IPv6Address] = ()
+) -> SecurityAssociationDatabase:
+    """Read the keys file for one end; raises ConfigurationError with all that is wrong in it.
+
+    No mobile node's home address may be one of `home_agent_addresses`: its packets would go into the tunnel.
+    """
     content = _parse(path, _read(path))
     database = SecurityAssociationDatabase(role)
     problems = [
@@ -51,6 +56,9 @@ def load(path: Path, role: Role, spi_range: tuple[int, int]) -> SecurityAssociat
         mobile_nodes = []
     for number, each in enumerate(mobile_nodes, start=1):
         table = _Table(path, f"mobile_node[{number}]", each, problems)
+        if table.is_one_of(home_agent_addresses):
+            table.refuse("home_address", _shown(each["home_address"]), "write another: this is the home agent's own")
+            continue
         for association_table, association in _mobile_node(table, spi_range):
             try:
                 database.add(association)
@@ -215,6 +223,13 @@ class _Table:
                 return None
         self._refuse_absent_or_else("home_address", _shown(value), 'write an IPv6 address, like "2001:db8:1::100"')
         return None
+
+    def is_one_of(self, addresses: Collection[IPv6Address]) -> bool:
+        """Whether its home address is among these; one that is not written well is not."""
+        try:
+            return IPv6Address(str(self.content.get("home_address"))) in addresses
+        except ValueError:
+            return False
 
     def security_parameters_index(self, spi_range: tuple[int, int]) -> int | None:
         value = self.content.get("spi")

@@ -239,3 +239,21 @@ def test_more_than_the_table_holds_is_refused() -> None:
     scene = Scene(room=1)
     outcome = scene.forwarding.reconcile({home(0): entry(0), home(1): entry(1)}, admit, NOW)
     assert (outcome.installed, len(outcome.entries), len(outcome.sequences)) == (1, 1, 1)
+
+
+def test_a_kept_binding_that_cannot_be_written_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    scene.table.install(entry(0, home_link=2), 3)
+    monkeypatch.setattr(scene.table, "install", lambda *_: EffectResult.FAILED)
+    outcome = scene.forwarding.reconcile({home(0): entry(0, home_link=2)}, admit, NOW)
+    assert (outcome.entries, outcome.removed, outcome.sequences) == ([], [home(0)], {home(0): 7})
+    assert scene.table.content == {}
+    assert scene.claims() == {}
+
+
+def test_whether_a_binding_may_go_on_is_asked_of_what_the_map_has() -> None:
+    scene = Scene()
+    scene.table.install(entry(0, care_of(5)), 3)
+    asked: list[IPv6Address] = []
+    scene.forwarding.reconcile({home(0): entry(0)}, lambda found: asked.append(found.care_of_address), NOW)
+    assert asked == [care_of(5)]

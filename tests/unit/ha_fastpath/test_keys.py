@@ -340,3 +340,15 @@ def test_mobile_nodes_share_nothing(write: Write) -> None:
         INTEGRITY_KEY, INTEGRITY_KEY[::-1]
     )
     assert len(load(write(own_keys))) == 4
+
+
+def test_the_home_agents_own_address_is_nobodys_home_address(write: Write) -> None:
+    path = write(TEXT)
+    with pytest.raises(ConfigurationError) as error:
+        keys.load(path, Role.HOME_AGENT, SPI_RANGE, [HOME_ADDRESS])
+    (problem,) = error.value.problems
+    assert (problem.key, problem.value) == ("mobile_node[1].home_address", f'"{HOME_ADDRESS}"')
+    assert len(keys.load(path, Role.HOME_AGENT, SPI_RANGE, [HOME_ADDRESS + 1])) == 2
+    text = TEXT.replace(f'"{HOME_ADDRESS}"', '"nonsense"')
+    with pytest.raises(ConfigurationError):
+        keys.load(write(text), Role.HOME_AGENT, SPI_RANGE, [HOME_ADDRESS])
