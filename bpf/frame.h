@@ -2,7 +2,7 @@
 /*
  * What surrounds the IPv6 packet that counts: taking an outer header off, putting one on, and the link's header before
  * it. A frame that we forward leaves untagged, for the next hop that we know; one that we pass or turn round keeps its
- * VLAN tags.
+ * priority tags.
  */
 #ifndef HA_FRAME_H
 #define HA_FRAME_H

@@ -16,17 +16,18 @@ enum ha_host_pull {
 	HA_HOST_PULLED_OCTETS = 128,
 };
 
-/* Step over the link's headers; false if what follows is no IPv6. */
+/* Step over the link's headers; false if what follows is no IPv6, or another link's. */
 static __always_inline bool ha_host_enter_frame(void *data, void *end, struct ha_packet *packet)
 {
 	struct ha_cursor cursor = {.position = data, .end = end};
 	struct ethhdr *ethernet;
 	__be16 ether_type;
+	bool is_of_vlan;
 
-	if (!ha_parse_ethernet(&cursor, &ethernet, &ether_type, &packet->link_length))
+	if (!ha_parse_ethernet(&cursor, &ethernet, &ether_type, &packet->link_length, &is_of_vlan))
 		return false;
 	packet->offset = packet->link_length;
-	return ether_type == bpf_htons(ETH_P_IPV6);
+	return !is_of_vlan && ether_type == bpf_htons(ETH_P_IPV6);
 }
 
 static __always_inline int ha_host_parse(void *data, void *end, struct ha_packet *packet)

@@ -10,20 +10,23 @@
 #include "tunnel.h"
 #include "verdict.h"
 
-/* Read the frame; what came by no interface of ours, is no IPv6, or is for another station, is none of our business. */
+/* Read the frame; what is of no interface of ours, of a VLAN, no IPv6, or for another station, is not our business. */
 static __always_inline int ha_read(struct xdp_md *ctx, struct ha_packet *packet, const struct ha_interface **interface)
 {
 	struct ha_cursor cursor = {.position = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
 	__u32 index = ctx->ingress_ifindex;
 	struct ethhdr *ethernet;
 	__be16 ether_type;
+	bool is_of_vlan;
 
 	packet->frame_length = bpf_xdp_get_buff_len(ctx);
 	*interface = bpf_map_lookup_elem(&interfaces, &index);
 	if (!*interface)
 		return ha_pass(packet, HA_PASS_NOT_SERVED);
-	if (!ha_parse_ethernet(&cursor, &ethernet, &ether_type, &packet->link_length))
+	if (!ha_parse_ethernet(&cursor, &ethernet, &ether_type, &packet->link_length, &is_of_vlan))
 		return ha_pass(packet, HA_PASS_MALFORMED);
+	if (is_of_vlan)
+		return ha_pass(packet, HA_PASS_NOT_OURS);
 	if (ether_type != bpf_htons(ETH_P_IPV6))
 		return ha_pass(packet, HA_PASS_NOT_IPV6);
 	packet->offset = packet->link_length;

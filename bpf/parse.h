@@ -22,6 +22,8 @@
 
 enum ha_parse_limit {
 	HA_MAX_VLAN_TAGS = 2,
+	/* Of a tag's control field, beside priority and drop eligibility (IEEE 802.1Q). */
+	HA_VLAN_MASK = 0xfff,
 	/* As many as control/wire/ipv6.py follows. */
 	HA_MAX_EXTENSION_HEADERS = 8,
 };
@@ -114,9 +116,12 @@ static __always_inline bool ha_address_is_forwardable(const struct in6_addr *add
 	       !ha_address_is_unspecified(address) && !ha_address_is_loopback(address);
 }
 
-/* Step over Ethernet and its VLAN tags; false if the frame ends before. */
+/*
+ * Step over Ethernet and its VLAN tags; false if the frame ends before. A tag that names a VLAN makes the frame one of
+ * another link, whose own interface the kernel knows; one that is for the priority alone does not (VLAN 0).
+ */
 static __always_inline bool ha_parse_ethernet(struct ha_cursor *cursor, struct ethhdr **ethernet, __be16 *ether_type,
-					      __u32 *link_length)
+					      __u32 *link_length, bool *is_of_vlan)
 {
 	struct ethhdr *header = cursor->position;
 
@@ -125,6 +130,7 @@ static __always_inline bool ha_parse_ethernet(struct ha_cursor *cursor, struct e
 	*ethernet = header;
 	*ether_type = header->h_proto;
 	*link_length = sizeof(*header);
+	*is_of_vlan = false;
 	cursor->position = header + 1;
 
 	for (int i = 0; i < HA_MAX_VLAN_TAGS; i++) {
@@ -134,6 +140,7 @@ static __always_inline bool ha_parse_ethernet(struct ha_cursor *cursor, struct e
 			break;
 		if ((void *)(tag + 1) > cursor->end)
 			return false;
+		*is_of_vlan |= (tag->control & bpf_htons(HA_VLAN_MASK)) != 0;
 		*ether_type = tag->ether_type;
 		*link_length += sizeof(*tag);
 		cursor->position = tag + 1;

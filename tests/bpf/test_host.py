@@ -119,11 +119,17 @@ def test_it_comes_out_at_home_too_for_as_long_as_the_care_of_address_is_held(net
     assert_outcome(outcome, XDP_PASS, HostReason.DETUNNELLED, arriving(inner))
 
 
-def test_vlan_tags_stay_before_what_comes_out(network: MobileNodeNetwork) -> None:
+def test_priority_tags_stay_before_what_comes_out(network: MobileNodeNetwork) -> None:
     inner = to_home_address(UDP())
-    link = Ether(src=ROUTER_MAC, dst=MAC) / Dot1Q(vlan=5) / Dot1Q(vlan=6)
+    link = Ether(src=ROUTER_MAC, dst=MAC) / Dot1Q(vlan=0, prio=5) / Dot1Q(vlan=0)
     outcome = network.receive(link / tunnelled(inner))
     assert_outcome(outcome, XDP_PASS, HostReason.DETUNNELLED, link / inner)
+
+
+def test_a_vlan_is_another_link(network: MobileNodeNetwork) -> None:
+    link = Ether(src=ROUTER_MAC, dst=MAC) / Dot1Q(vlan=5)
+    assert_passed_in(network, link / tunnelled(to_home_address(UDP())))
+    assert_passed_in(network, link / router_advertisement().payload)
 
 
 def test_an_encapsulation_limit_goes_with_the_tunnel(network: MobileNodeNetwork) -> None:
@@ -345,7 +351,7 @@ UNTUNNELLED: dict[str, Callable[[], Any]] = {
     "solicitation": lambda: leaving(from_home_address(ICMPv6ND_NS(tgt=CORRESPONDENT))),
     "advertisement": lambda: leaving(from_home_address(ICMPv6ND_NA(tgt=HOME_ADDRESS))),
     "redirect": lambda: leaving(from_home_address(ICMPv6ND_Redirect())),
-    "behind a VLAN tag": lambda: Ether(src=MAC, dst=ROUTER_MAC) / Dot1Q(vlan=5) / from_home_address(UDP()),
+    "behind a VLAN tag": lambda: Ether(src=MAC, dst=ROUTER_MAC) / Dot1Q(vlan=0, prio=5) / from_home_address(UDP()),
     "ARP": lambda: Ether(src=MAC, dst=ROUTER_MAC) / ARP(),
 }
 

@@ -111,7 +111,11 @@ def test_a_routes_own_mtu_counts(network: HomeAgentNetwork) -> None:
     assert_answered(outcome, BACK_BY_HOME / too_big(inner, SMALL_MTU - TUNNEL_HEADER))
 
 
-@pytest.mark.parametrize("tags", [[Dot1Q(vlan=7)], [Dot1AD(vlan=9), Dot1Q(vlan=7)]], ids=["802.1Q", "802.1ad"])
+@pytest.mark.parametrize(
+    "tags",
+    [[Dot1Q(vlan=0, prio=5)], [Dot1AD(vlan=0, prio=5), Dot1Q(vlan=0, prio=5)]],
+    ids=["priority", "two priorities"],
+)
 def test_the_answer_has_the_tags_of_the_frame(network: HomeAgentNetwork, tags: list[Any]) -> None:
     inner, link, back = packet(1500), ethernet_to_home_agent("home0"), BACK_BY_HOME
     for tag in tags:
@@ -177,7 +181,7 @@ def test_a_mobile_node_is_answered_through_its_tunnel(network: HomeAgentNetwork)
     assert_answered(outcome, BACK_BY_FAR / tunnel / answer)
 
 
-@pytest.mark.parametrize("tags", [[], [Dot1Q(vlan=7)]], ids=["untagged", "tagged"])
+@pytest.mark.parametrize("tags", [[], [Dot1Q(vlan=0, prio=5)]], ids=["untagged", "tagged"])
 def test_a_mobile_node_is_answered_about_what_leaves_its_tunnel(network: HomeAgentNetwork, tags: list[Any]) -> None:
     # A jumbo frame in, by a route that takes 1400.
     inner = packet(3000, source=HOME_ADDRESS, destination=SMALL_MTU_CARE_OF_ADDRESS)

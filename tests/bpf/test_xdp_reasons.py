@@ -114,6 +114,16 @@ WAYS: dict[Reason, tuple[Prepare, Any, str]] = {
 }
 
 
+# Passed on a VLAN too, by these names or before its tag is looked at.
+UNSERVED = {Reason.PASS_NOT_SERVED, Reason.PASS_NOT_OURS}
+VLANS = {
+    "802.1Q": "8100a007",
+    "802.1ad": "88a80009 81000007",
+    "priority, then a VLAN": "88a8a000 81000fff",
+    "a VLAN, then priority": "88a80100 8100a000",
+}
+
+
 def verdicts(reason: Reason) -> set[Verdict]:
     """What a reason's name promises."""
     if reason.name.startswith("FORWARD_"):
@@ -132,3 +142,15 @@ def test_a_reason_is_reached_and_keeps_its_promise(network: HomeAgentNetwork, re
     outcome = network.run(frame, interface)
     assert outcome.reason is reason
     assert outcome.verdict in verdicts(reason)
+
+
+@pytest.mark.parametrize("tags", VLANS)
+@pytest.mark.parametrize("reason", sorted(WAYS.keys() - UNSERVED), ids=lambda reason: reason.name.lower())
+def test_a_vlan_is_another_link(network: HomeAgentNetwork, reason: Reason, tags: str) -> None:
+    prepare, frame, interface = WAYS[reason]
+    prepare(network)
+    octets = bytes(frame)
+    tagged = octets[:12] + bytes.fromhex(VLANS[tags]) + octets[12:]
+    outcome = network.run(tagged, interface)
+    assert outcome.frame == tagged
+    assert (outcome.verdict, outcome.reason) == (Verdict.PASS, Reason.PASS_NOT_OURS)

@@ -41,8 +41,8 @@ pytestmark = pytest.mark.bpf
 
 OUT_BY_FAR = Ether(src=FAR_MAC, dst=ROUTER_MAC)
 OUT_BY_HOME = Ether(src=HOME_MAC, dst=NEIGHBOR_MAC)
-TAGS = [[], [Dot1Q(vlan=7)], [Dot1AD(vlan=9), Dot1Q(vlan=7)]]
-TAG_NAMES = ["untagged", "802.1Q", "802.1ad"]
+TAGS = [[], [Dot1Q(vlan=0, prio=5)], [Dot1AD(vlan=0, prio=5), Dot1Q(vlan=0, prio=5)]]
+TAG_NAMES = ["untagged", "priority", "two priorities"]
 
 
 def from_home_address(destination: str = CORRESPONDENT, hop_limit: int = 64, **fields: Any) -> Any:

@@ -97,15 +97,15 @@ def test_a_long_solicitation_is_answered(network: HomeAgentNetwork) -> None:
 @pytest.mark.parametrize(
     ("asked", "link"),
     [
-        (MULTICAST / Dot1Q(vlan=7), Ether(src=HOME_MAC, dst=NEIGHBOR_MAC) / Dot1Q(vlan=7)),
+        (MULTICAST / Dot1Q(vlan=0, prio=5), Ether(src=HOME_MAC, dst=NEIGHBOR_MAC) / Dot1Q(vlan=0, prio=5)),
         (
-            MULTICAST / Dot1AD(vlan=9) / Dot1Q(vlan=7),
-            Ether(src=HOME_MAC, dst=NEIGHBOR_MAC) / Dot1AD(vlan=9) / Dot1Q(vlan=7),
+            MULTICAST / Dot1AD(vlan=0, prio=5) / Dot1Q(vlan=0, prio=5),
+            Ether(src=HOME_MAC, dst=NEIGHBOR_MAC) / Dot1AD(vlan=0, prio=5) / Dot1Q(vlan=0, prio=5),
         ),
     ],
-    ids=["802.1Q", "802.1ad"],
+    ids=["priority", "two priorities"],
 )
-def test_tags_are_kept(network: HomeAgentNetwork, asked: Any, link: Any) -> None:
+def test_priority_tags_are_kept(network: HomeAgentNetwork, asked: Any, link: Any) -> None:
     assert_answered(network.run(asked / solicitation() / SOURCE_OPTION, "home0"), answer(link=link))
 
 

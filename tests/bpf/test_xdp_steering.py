@@ -79,7 +79,10 @@ STEERED = {
     "first SPI": (BASE / HOME_ADDRESS_OPTION / esp(SPI_FIRST), Reason.STEER_ESP),
     "last SPI": (BASE / esp(SPI_LAST), Reason.STEER_ESP),
     "tagged": (
-        ethernet_to_home_agent("far0") / Dot1Q(vlan=7) / IPv6(src=CARE_OF_ADDRESS, dst=HOME_AGENT) / esp(SPI_LAST),
+        ethernet_to_home_agent("far0")
+        / Dot1Q(vlan=0, prio=5)
+        / IPv6(src=CARE_OF_ADDRESS, dst=HOME_AGENT)
+        / esp(SPI_LAST),
         Reason.STEER_ESP,
     ),
     "whole fragment": (BASE / HOME_ADDRESS_OPTION / IPv6ExtHdrFragment() / esp(SPI_LAST), Reason.STEER_ESP),

@@ -64,8 +64,8 @@ FRAMES: dict[str, tuple[Any, str, Reason]] = {
     ),
     "to the mobile node, tagged": (
         ethernet_to_home_agent("home0")
-        / Dot1AD(vlan=1)
-        / Dot1Q(vlan=2)
+        / Dot1AD(vlan=0, prio=5)
+        / Dot1Q(vlan=0, prio=5)
         / IPv6(src=CORRESPONDENT, dst=HOME_ADDRESS)
         / CHAIN
         / UDP(),

@@ -126,7 +126,7 @@ def test_an_empty_slot_asks_the_fib(network: HomeAgentNetwork) -> None:
 @pytest.mark.parametrize(
     "care_of_address", [NO_NEIGHBOR_CARE_OF_ADDRESS, NOT_A_PORT_CARE_OF_ADDRESS], ids=["no-neighbor", "not-a-port"]
 )
-@pytest.mark.parametrize("tags", [[], [Dot1Q(vlan=7)]], ids=["untagged", "tagged"])
+@pytest.mark.parametrize("tags", [[], [Dot1Q(vlan=0, prio=5)]], ids=["untagged", "tagged"])
 def test_the_kernel_gets_what_has_no_next_hop_here(
     network: HomeAgentNetwork, care_of_address: str, tags: list[Any]
 ) -> None:
@@ -165,8 +165,12 @@ def test_a_cached_adjacency_by_the_interface_that_a_packet_came_by_needs_no_port
     assert_tunnelled(outcome, Verdict.TX, inner, link=Ether(src=FAR_MAC, dst=CACHED_ROUTER_MAC))
 
 
-@pytest.mark.parametrize("tags", [[Dot1Q(vlan=7)], [Dot1AD(vlan=9), Dot1Q(vlan=7)]], ids=["802.1Q", "802.1ad"])
-def test_a_tagged_frame_leaves_untagged(network: HomeAgentNetwork, tags: list[Any]) -> None:
+@pytest.mark.parametrize(
+    "tags",
+    [[Dot1Q(vlan=0, prio=5)], [Dot1AD(vlan=0, prio=5), Dot1Q(vlan=0, prio=5)]],
+    ids=["priority", "two priorities"],
+)
+def test_a_priority_tagged_frame_leaves_untagged(network: HomeAgentNetwork, tags: list[Any]) -> None:
     inner, link = PAYLOADS["udp"](), ethernet_to_home_agent("home0")
     for tag in tags:
         link = link / tag
