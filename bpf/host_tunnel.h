@@ -7,15 +7,13 @@
 #ifndef HA_HOST_TUNNEL_H
 #define HA_HOST_TUNNEL_H
 
+#include "congestion.h"
 #include "host_steer.h"
 
 enum ha_host_tunnel_constant {
 	HA_HOST_OUTER_HOP_LIMIT = 64,
 	HA_HOST_FLOW_LABEL_MASK = 0xfffff,
 	HA_HOST_TRAFFIC_CLASS_SHIFT = 20,
-	/* RFC 3168 section 5 */
-	HA_HOST_ECN_MASK = 3,
-	HA_HOST_ECN_CONGESTION = 3,
 	/* Ethernet and two VLAN tags. */
 	HA_HOST_MAX_LINK_LENGTH = 22,
 };
@@ -60,15 +58,11 @@ static __always_inline int ha_host_open_tunnel(struct xdp_md *ctx, const struct 
 	    !ha_address_equal((const struct in6_addr *)&inner.daddr, home_address))
 		return ha_host_drop_in(packet, HA_HOST_DROP_TUNNEL_INNER);
 
-	/* RFC 6040 section 4.2 */
-	if ((packet->first_word >> HA_HOST_TRAFFIC_CLASS_SHIFT & HA_HOST_ECN_MASK) == HA_HOST_ECN_CONGESTION) {
-		__be32 marked = bpf_htonl(first_word | HA_HOST_ECN_CONGESTION << HA_HOST_TRAFFIC_CLASS_SHIFT);
-
-		if (!(first_word >> HA_HOST_TRAFFIC_CLASS_SHIFT & HA_HOST_ECN_MASK))
-			return ha_host_drop_in(packet, HA_HOST_DROP_CONGESTION);
-		if (bpf_xdp_store_bytes(ctx, packet->upper_offset, &marked, sizeof(marked)))
-			return ha_host_drop_in(packet, HA_HOST_DROP_ADJUST_FAILED);
-	}
+	if (!ha_take_congestion_out(&first_word, packet->first_word))
+		return ha_host_drop_in(packet, HA_HOST_DROP_CONGESTION);
+	*(__be32 *)&inner = bpf_htonl(first_word);
+	if (bpf_xdp_store_bytes(ctx, packet->upper_offset, &inner, sizeof(__be32)))
+		return ha_host_drop_in(packet, HA_HOST_DROP_ADJUST_FAILED);
 	if (!ha_host_strip(ctx, packet->link_length, headers))
 		return ha_host_drop_in(packet, HA_HOST_DROP_ADJUST_FAILED);
 	return ha_host_pass_in(packet, HA_HOST_DETUNNELLED);

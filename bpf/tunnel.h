@@ -8,22 +8,13 @@
 
 #include "adjacency.h"
 #include "binding.h"
+#include "congestion.h"
 #include "frame.h"
 #include "icmpv6_error.h"
 #include "verdict.h"
 
 enum ha_first_word {
 	HA_FLOW_LABEL_MASK = 0xfffff,
-	HA_TRAFFIC_CLASS_MASK = 0xff << 20,
-	HA_ECN_MASK = 3 << 20,
-};
-
-/* The two bits of RFC 3168 section 5, in a header's first word. */
-enum ha_ecn {
-	HA_ECN_NOT_CAPABLE = 0 << 20,
-	HA_ECN_CAPABLE_1 = 1 << 20,
-	HA_ECN_CAPABLE_0 = 2 << 20,
-	HA_ECN_CONGESTION = 3 << 20,
 };
 
 static __always_inline bool ha_is_tunnelled(const struct ha_packet *packet)
@@ -55,21 +46,6 @@ static __always_inline __u32 ha_flow_label(const struct ha_packet *packet)
 	hash = ha_mix(hash, destination[2], destination[3]) & HA_FLOW_LABEL_MASK;
 	/* 0 would mean that there is none. */
 	return hash ? hash : 1;
-}
-
-/* RFC 6040 section 4.2: what the inner packet says of congestion once it is out; false if it may not be forwarded. */
-static __always_inline bool ha_take_congestion_out(struct ha_packet *packet, __u32 outer_first_word)
-{
-	__u32 outer = outer_first_word & HA_ECN_MASK;
-	__u32 inner = packet->first_word & HA_ECN_MASK;
-
-	if (inner == HA_ECN_NOT_CAPABLE)
-		return outer != HA_ECN_CONGESTION;
-	if (outer == HA_ECN_CONGESTION)
-		packet->first_word |= HA_ECN_CONGESTION;
-	else if (outer == HA_ECN_CAPABLE_1 && inner == HA_ECN_CAPABLE_0)
-		packet->first_word = (packet->first_word & ~(__u32)HA_ECN_MASK) | HA_ECN_CAPABLE_1;
-	return true;
 }
 
 /* The IPv6 header of a packet as it stands. */
@@ -127,7 +103,7 @@ static __noinline int ha_check_reverse_tunnel(struct xdp_md *ctx, struct ha_pack
 		return ha_drop(packet, HA_DROP_TUNNEL_BINDING_EXPIRED);
 	if (!ha_address_equal(&binding.care_of_address, &tunnel_source))
 		return ha_drop(packet, HA_DROP_TUNNEL_SOURCE_NOT_CARE_OF);
-	if (!ha_take_congestion_out(packet, tunnel_first_word))
+	if (!ha_take_congestion_out(&packet->first_word, tunnel_first_word))
 		return ha_drop(packet, HA_DROP_TUNNEL_CONGESTION);
 	return HA_CONTINUE;
 }

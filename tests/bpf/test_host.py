@@ -146,17 +146,37 @@ def test_the_padding_of_a_short_frame_is_left_behind_it(network: MobileNodeNetwo
     assert_outcome(outcome, XDP_PASS, HostReason.DETUNNELLED, bytes(arriving(inner)) + bytes(9))
 
 
-@pytest.mark.parametrize("inner_ecn", [ECT_0, ECT_1, CONGESTION])
-def test_congestion_on_the_way_is_told_to_what_can_hear_of_it(network: MobileNodeNetwork, inner_ecn: int) -> None:
-    inner = to_home_address(UDP(), tc=0xB8 | inner_ecn)
-    outcome = network.receive(arriving(tunnelled(inner, tc=CONGESTION)))
-    marked = to_home_address(UDP(), tc=0xB8 | CONGESTION)
-    assert_outcome(outcome, XDP_PASS, HostReason.DETUNNELLED, arriving(marked))
+# RFC 6040 section 4.2, figure 4: the inner packet's code point, by its own and the outer one's; None drops it.
+DECAPSULATION = {
+    (NOT_ECT, NOT_ECT): NOT_ECT,
+    (NOT_ECT, ECT_0): NOT_ECT,
+    (NOT_ECT, ECT_1): NOT_ECT,
+    (NOT_ECT, CONGESTION): None,
+    (ECT_0, NOT_ECT): ECT_0,
+    (ECT_0, ECT_0): ECT_0,
+    (ECT_0, ECT_1): ECT_1,
+    (ECT_0, CONGESTION): CONGESTION,
+    (ECT_1, NOT_ECT): ECT_1,
+    (ECT_1, ECT_0): ECT_1,
+    (ECT_1, ECT_1): ECT_1,
+    (ECT_1, CONGESTION): CONGESTION,
+    (CONGESTION, NOT_ECT): CONGESTION,
+    (CONGESTION, ECT_0): CONGESTION,
+    (CONGESTION, ECT_1): CONGESTION,
+    (CONGESTION, CONGESTION): CONGESTION,
+}
 
 
-def test_congestion_drops_what_cannot_hear_of_it(network: MobileNodeNetwork) -> None:
-    outcome = network.receive(arriving(tunnelled(to_home_address(UDP(), tc=0xB8 | NOT_ECT), tc=CONGESTION)))
-    assert (outcome.verdict, outcome.reason) == (XDP_DROP, HostReason.DROP_CONGESTION)
+@pytest.mark.parametrize(("inner_ecn", "outer_ecn"), DECAPSULATION)
+def test_congestion_on_the_way_is_told(network: MobileNodeNetwork, inner_ecn: int, outer_ecn: int) -> None:
+    expected = DECAPSULATION[inner_ecn, outer_ecn]
+    inner = to_home_address(UDP(), tc=0xB8 | inner_ecn, fl=0xABCDE)
+    outcome = network.receive(arriving(tunnelled(inner, tc=0x28 | outer_ecn)))
+    if expected is None:
+        assert (outcome.verdict, outcome.reason) == (XDP_DROP, HostReason.DROP_CONGESTION)
+    else:
+        told = to_home_address(UDP(), tc=0xB8 | expected, fl=0xABCDE)
+        assert_outcome(outcome, XDP_PASS, HostReason.DETUNNELLED, arriving(told))
 
 
 def test_only_the_home_agent_may_tunnel_to_a_care_of_address(network: MobileNodeNetwork) -> None:
