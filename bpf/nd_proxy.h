@@ -62,7 +62,10 @@ __noinline bool ha_solicitation_options_are_valid(struct xdp_md *ctx, __u32 offs
 	return !length;
 }
 
-/* RFC 4861 section 7.1.1, all of it: a host must discard what fails, so we must not answer it. */
+/*
+ * RFC 4861 section 7.1.1, all of it: a host must discard what fails, so we must not answer it. Nor does an answer go to
+ * a loopback address (RFC 4291 section 2.5.3), or to a group of stations.
+ */
 static __always_inline bool ha_solicitation_is_valid(struct xdp_md *ctx, const struct ha_packet *packet,
 						     const struct ha_neighbor_message *solicitation)
 {
@@ -74,11 +77,15 @@ static __always_inline bool ha_solicitation_is_valid(struct xdp_md *ctx, const s
 		.next_header = bpf_htonl(IPPROTO_ICMPV6),
 	};
 	bool source_is_unspecified = ha_address_is_unspecified(&packet->source);
+	__u8 station;
 	__s64 sum;
 
+	if (bpf_xdp_load_bytes(ctx, offsetof(struct ethhdr, h_source), &station, sizeof(station)) || station & 1)
+		return false;
 	if (packet->hop_limit != HA_NEIGHBOR_DISCOVERY_HOP_LIMIT || solicitation->header.icmp6_code != 0)
 		return false;
-	if (ha_address_is_multicast(&solicitation->target) || ha_address_is_multicast(&packet->source))
+	if (ha_address_is_multicast(&solicitation->target) || ha_address_is_multicast(&packet->source) ||
+	    ha_address_is_loopback(&packet->source))
 		return false;
 	if (source_is_unspecified && !ha_is_solicited_node_multicast(&packet->destination))
 		return false;
