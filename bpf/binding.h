@@ -17,9 +17,10 @@ enum ha_binding_state {
 
 /*
  * Copy the binding of a home address. A preallocated hash gives a removed element to the next insertion at once, while
- * we may still be reading it. The kernel writes a value from its start, so what was copied belongs together if the home
- * address, read last, is still the one asked for; the care-of address is read again as well, for an element that came
- * back to the same home address. x86-64 keeps loads in order; the compiler is told to.
+ * we may still be reading it. So the care-of address is read again, and the home address last: those two belong
+ * together. The rest is not checked: `adjacency` and `expires_ns` may be of another write to the element than they are.
+ * At worst one packet goes to the next hop of another binding, which is a valid one but not this one's, or is tunnelled
+ * once past an expiry. x86-64 keeps loads in order; the compiler is told to.
  */
 static __noinline enum ha_binding_state ha_find_binding(const struct in6_addr *home_address, struct ha_binding *binding)
 {

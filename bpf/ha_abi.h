@@ -100,8 +100,8 @@ struct ha_home_link {
 
 /*
  * counters: per-CPU array of struct ha_counter, by enum ha_reason. Each packet is counted once, so that their sum is
- * the packets seen. Names: HA_FORWARD_* left by XDP, HA_STEER_* went to the control plane, HA_PASS_* went to the
- * kernel, HA_DROP_* went nowhere.
+ * the packets seen. Names: HA_FORWARD_* were handed to the driver or the redirect (which may still lose them in its
+ * flush), HA_STEER_* likewise to the control plane, HA_PASS_* went to the kernel, HA_DROP_* went nowhere.
  */
 struct ha_counter {
 	__u64 packets;
