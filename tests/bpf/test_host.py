@@ -301,6 +301,8 @@ KERNELS: dict[str, Callable[[], Any]] = {
     "routed data": lambda: routed(UDP(), 17),
     "a routing header of another type": lambda: routed(esp(SPI_FIRST), 50, type=0),
     "a routing header with further segments": lambda: routed(esp(SPI_FIRST), 50, segleft=2),
+    # The first word of its second address looks like an SPI of ours.
+    "a routing header of another length": lambda: routed(esp(SPI_FIRST), 50, addresses=[HOME_ADDRESS, "0:100::1"]),
     "a routing header with nothing behind": lambda: routed(Raw(b"\0\0"), 50),
     "echo": lambda: arriving(IPv6(src=CORRESPONDENT, dst=CARE_OF_ADDRESS) / ICMPv6EchoRequest()),
     "ARP": lambda: Ether(src=ROUTER_MAC, dst=MAC) / ARP(),

@@ -180,6 +180,18 @@ def test_the_link_local_address_is_defended_with_the_l_bit_only(network: HomeAge
     assert_answered(network.run(frame, "home0"), answer(target=LINK_LOCAL))
 
 
+def test_a_link_local_target_has_zeros_behind_its_prefix(network: HomeAgentNetwork) -> None:
+    network.bind(link_local=True)
+    frame = MULTICAST / solicitation(target="fe80:0:0:1::100") / SOURCE_OPTION
+    assert_left_alone(network.run(frame, "home0"), frame, Reason.PASS_NOT_OURS)
+
+
+def test_a_group_is_no_target(network: HomeAgentNetwork) -> None:
+    network.bind("ff02::1:ff00:100")
+    frame = MULTICAST / solicitation(target="ff02::1:ff00:100") / SOURCE_OPTION
+    assert_left_alone(network.run(frame, "home0"), frame, Reason.PASS_MALFORMED)
+
+
 def test_what_is_not_right_behind_the_ipv6_header_is_left_to_the_kernel(network: HomeAgentNetwork) -> None:
     # RFC 6980 for fragments; hosts send no solicitation behind other headers.
     asked = ICMPv6ND_NS(tgt=HOME_ADDRESS)

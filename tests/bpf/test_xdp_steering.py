@@ -104,6 +104,11 @@ STEERED = {
         BASE / IPv6ExtHdrDestOpt(options=[Pad1()] * 6 + [HAO(hoa=HOME_ADDRESS)], autopad=0, len=2) / UDP(),
         Reason.STEER_HOME_ADDRESS_OPTION,
     ),
+    "home address option behind one Pad1": (
+        # Read as an option with a length, the Pad1 would swallow it: the octet after it is the option's type, 0xC9.
+        BASE / Raw(bytes([59, 2, 0, 0xC9, 16]) + IPv6Address(HOME_ADDRESS).packed + bytes([1, 1, 0])),
+        Reason.STEER_HOME_ADDRESS_OPTION,
+    ),
     "home address option in a second header": (
         BASE / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)]) / HOME_ADDRESS_OPTION / UDP(),
         Reason.STEER_HOME_ADDRESS_OPTION,
@@ -113,6 +118,7 @@ STEERED = {
         Reason.STEER_HOME_ADDRESS_OPTION,
     ),
 }
+STEERED["home address option behind one Pad1"][0][IPv6].nh = 60
 STEERED["mobility header of one word"][0][IPv6].nh = 135
 STEERED["home address option, endless chain"][0][IPv6ExtHdrDestOpt].nh = 60
 
@@ -133,6 +139,7 @@ PASSED = {
         BASE / IPv6ExtHdrFragment(offset=1, nh=135) / Raw(b"x" * 8),
         Reason.PASS_SLOW_PATH,
     ),
+    "first fragment of ESP": (BASE / IPv6ExtHdrFragment(m=1) / esp(SPI_FIRST), Reason.PASS_SLOW_PATH),
     "later fragment of ESP": (
         # Its payload looks like an SPI of ours.
         BASE / IPv6ExtHdrFragment(offset=1, nh=50) / Raw(b"\0\0\1\0" * 4),

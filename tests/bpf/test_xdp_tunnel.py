@@ -283,10 +283,15 @@ def test_a_frame_that_is_not_for_our_station(network: HomeAgentNetwork, station:
     assert_untouched(network, frame, "home0", Reason.PASS_NOT_OURS)
 
 
-@pytest.mark.parametrize("source", ["fe80::50", "::", "::1", "ff02::1", "ff0e::1"])
+@pytest.mark.parametrize("source", ["fe80::50", "febf::50", "::", "::1", "ff02::1", "ff0e::1"])
 def test_a_source_that_may_not_leave_its_link(network: HomeAgentNetwork, source: str) -> None:
     outcome = network.run(ethernet_to_home_agent("home0") / IPv6(src=source, dst=HOME_ADDRESS) / UDP(), "home0")
     assert (outcome.verdict, outcome.reason) == (Verdict.DROP, Reason.DROP_SCOPE)
+
+
+def test_a_source_beside_the_link_local_ones(network: HomeAgentNetwork) -> None:
+    inner = IPv6(src="fec0::50", dst=HOME_ADDRESS) / UDP()
+    assert_tunnelled(network.run(ethernet_to_home_agent("home0") / inner, "home0"), Verdict.REDIRECT, inner)
 
 
 def test_a_neighbor_of_the_home_link_reaches_the_mobile_node(network: HomeAgentNetwork) -> None:
