@@ -20,6 +20,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.packet import Raw
 
+from ha_fastpath.dataplane import libbpf
 from ha_fastpath.dataplane.abi import Reason
 from tests.bpf.home_agent_network import (
     ADJACENCY,
@@ -191,3 +192,12 @@ def test_a_mobile_node_is_answered_about_what_leaves_its_tunnel(network: HomeAge
     outcome = network.run(link / IPv6(src=CARE_OF_ADDRESS, dst=HOME_AGENT, nh=41) / inner, "far0")
     tunnel = IPv6(src=HOME_AGENT, dst=CARE_OF_ADDRESS, hlim=64, nh=41)
     assert_answered(outcome, back / tunnel / too_big(inner, SMALL_MTU, destination=HOME_ADDRESS))
+
+
+def test_a_packet_too_long_for_the_outer_header_is_dropped(
+    network: HomeAgentNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libbpf, "TEST_RUN_FRAME_MAXIMUM", 0x11000)
+    network.cache_adjacency(mtu=70_000)
+    network.bind(adjacency=ADJACENCY)
+    assert_unanswered(network.run(ethernet_to_home_agent("home0") / packet(0x10000), "home0"))

@@ -36,6 +36,7 @@ from tests.bpf.home_agent_network import (
     flow_label,
     tunnelled,
 )
+from tests.bpf.namespace import ip
 
 pytestmark = pytest.mark.bpf
 
@@ -84,6 +85,20 @@ def test_a_packet_is_forwarded_to_the_world(network: HomeAgentNetwork, tags: lis
 def test_a_packet_is_forwarded_to_the_home_link(network: HomeAgentNetwork) -> None:
     inner = from_home_address(NEIGHBOR)
     outcome = network.run(tunnelled(inner), "far0")
+    assert_outcome(outcome, Verdict.REDIRECT, Reason.FORWARD_REVERSE_TUNNELLED, OUT_BY_HOME / one_hop_on(inner))
+
+
+def test_the_source_has_a_say_in_the_route(network: HomeAgentNetwork) -> None:
+    inner = from_home_address()
+    with network.inside():
+        ip(f"-6 route add {CORRESPONDENT} via {NEIGHBOR} dev home0 table 100")
+        ip(f"-6 rule add from {HOME_ADDRESS} lookup 100")
+    try:
+        outcome = network.run(tunnelled(inner), "far0")
+    finally:
+        with network.inside():
+            ip(f"-6 rule del from {HOME_ADDRESS} lookup 100")
+            ip("-6 route flush table 100")
     assert_outcome(outcome, Verdict.REDIRECT, Reason.FORWARD_REVERSE_TUNNELLED, OUT_BY_HOME / one_hop_on(inner))
 
 
