@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -83,14 +83,13 @@ class BpfObject:
         if pointer is None:
             raise LoaderError(f"{path} is not a BPF object that libbpf can read; run `make build`", tuple(log))
         opened = cls(pointer, path)
-        try:
+        with ExitStack() as undo:
+            undo.callback(opened.close)
             opened._prepare(configuration, max_entries or {}, pin_directory, verifier_log_level)
             opened._load()
             if pin_directory is not None:
                 opened._pin_configuration(pin_directory)
-        except BaseException:
-            opened.close()
-            raise
+            undo.pop_all()
         return opened
 
     def map_fd(self, name: str) -> int:

@@ -9,13 +9,12 @@ the network namespace that the calling thread is in.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
@@ -89,7 +88,7 @@ class Host:
         for name, value in _SETTINGS.items():
             setting = _CONF / self._interface / name
             # A kernel without CONFIG_IPV6_OPTIMISTIC_DAD lacks two of them, and detects before it uses.
-            with contextlib.suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):
                 self._settings_before[name] = setting.read_text(encoding="ascii").strip()
                 setting.write_text(value, encoding="ascii")
         with _requests() as route_socket:
@@ -105,7 +104,7 @@ class Host:
     def close(self) -> None:
         """Put back what was there before; what cannot be is told in the log."""
         for name, value in self._settings_before.items():
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 (_CONF / self._interface / name).write_text(value, encoding="ascii")
         try:
             with _requests() as route_socket:
@@ -238,11 +237,10 @@ class HostMonitor:
         self._conflict = conflict
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket = IPRoute()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._socket.close)
             self._socket.bind(groups=_GROUP_LINK | _GROUP_IPV6_ADDRESS)
-        except BaseException:
-            self._socket.close()
-            raise
+            undo.pop_all()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Say how the carrier is now, deliver what was heard already, and all that follows."""

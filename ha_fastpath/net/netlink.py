@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 
@@ -132,13 +132,12 @@ class NetworkMonitor:
         self._deliver = deliver
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket = IPRoute()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._socket.close)
             # Past net.core.rmem_max, as CAP_NET_ADMIN allows, which whoever runs the data path has.
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_OCTETS)
             self._socket.bind(groups=_GROUP_LINK | _GROUP_NEIGHBOR | _GROUP_IPV6_ROUTE)
-        except BaseException:
-            self._socket.close()
-            raise
+            undo.pop_all()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Deliver what was heard already, and all that follows."""
